@@ -1,0 +1,455 @@
+"""The shell around the decisions: a batch of commands in, one append, an answer for each.
+
+While one batch commits, the next one gathers: the busier, the larger the batch, and no timer. Each command is decided
+against the state that the earlier ones of its batch leave, under the log's lock, so there is one sequence of decisions
+however many processes decide. A refused or failing command costs its neighbours nothing.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+
+import msgspec
+import psycopg
+import structlog
+
+from commands import order as orders
+from commands import product as products
+from commands.order import AnyOrderCommand, Order, PlaceOrder
+from commands.product import AnyProductCommand, Product
+from commands.refusals import Refusal, StaleVersion
+from events import codec
+from events.codec import Row, UnreadableEvent
+from events.envelope import Cause, Event, Recorded, order_stream, product_stream
+from events.log import FAR_BEHIND, Log, StoredAnswer, Writer
+from events.order import OrderEvent
+from events.product import ProductEvent
+
+AnyCommand = AnyOrderCommand | AnyProductCommand
+State = Order | Product | None
+
+log = structlog.get_logger()
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """The command holds: its events are in the log, or it was so already."""
+
+    version: int  # of the command's own stream
+    position: int  # the log's head right after the command
+    state: Order | Product
+    events: tuple[Event, ...]  # of the command's own stream; empty when it was so already
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The command does not hold; nothing was appended."""
+
+    refusal: Refusal
+    version: int  # of the command's own stream; 0 when there is none
+    position: int
+    state: State
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A command, who asks, and how its outcome becomes the answer that is kept and replayed."""
+
+    command: AnyCommand
+    actor: str
+    answer: Callable[[Accepted | Refused], bytes]
+    key: str | None = None  # UUID in hexadecimal: the hash of caller and Idempotency-Key
+    fingerprint: str = ""  # UUID in hexadecimal: the hash of what was asked
+    expected_version: int | None = None
+    new: bool = False  # the stream cannot exist yet: its id was made for this command
+    request_id: str | None = None
+    traceparent: str | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    answer: bytes
+    replayed: bool = False
+
+
+class KeyReused(Exception):
+    """The idempotency key was used for another request."""
+
+
+class Busy(Exception):
+    """More commands wait than can be decided soon; try again."""
+
+
+class Unavailable(Exception):
+    """The log could not be written; whether the command was taken is not known. Try again with the same key."""
+
+
+class Failed(Exception):
+    """The command could not be decided; nothing was appended."""
+
+
+class Processor:
+    """Decides commands in one thread of its own. `start`, `submit` from the event loop, `stop`.
+
+    `remember` bounds how many streams are kept in memory, `queue` how many commands may wait, `patience` how many
+    seconds a command waits for a database that is away.
+    """
+
+    def __init__(
+        self,
+        events: Log,
+        *,
+        remember: int = 20_000,
+        queue: int = 5_000,
+        largest_batch: int = 512,
+        patience: float = 10.0,
+    ) -> None:
+        self._decider = Decider(events.writer(), remember)
+        self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._queue = queue
+        self._largest_batch = largest_batch
+        self._patience = patience
+        self._thread: threading.Thread | None = None
+        self.batches = 0
+        self.commands = 0
+
+    def start(self) -> None:
+        """Needs a running event loop: answers are delivered there."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="processor", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Answer what waits, then end."""
+        if self._thread is not None:
+            self._waiting.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+
+    def submit(self, request: Request) -> asyncio.Future[Reply]:
+        """The answer, once it is on disk.
+
+        Raises `Busy` at once; the future raises `KeyReused`, `Unavailable` or `Failed`.
+        """
+        if self._waiting.qsize() >= self._queue:
+            raise Busy
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._waiting.put(_Waiting(request, future, time.monotonic() + self._patience))
+        return future
+
+    def _work(self) -> None:
+        ending = False
+        while not ending:
+            first = self._waiting.get()
+            batch = [first] if first else []
+            ending = first is None
+            with contextlib.suppress(Empty):
+                while not ending and len(batch) < self._largest_batch:
+                    if (one := self._waiting.get_nowait()) is None:
+                        ending = True
+                    else:
+                        batch.append(one)
+            if batch:
+                self.batches += 1
+                self.commands += len(batch)
+                self._deliver(batch, self._decided(batch))
+        self._decider.close()
+
+    def _decided(self, batch: list["_Waiting"]) -> list[Reply | Exception]:
+        requests = [waiting.request for waiting in batch]
+        pause = 0.05
+        while True:
+            try:
+                return self._decider.process(requests)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                if time.monotonic() > batch[0].until:
+                    log.error("log unavailable", error=str(error), commands=len(batch))
+                    return [Unavailable()] * len(batch)
+                log.warning("log unavailable, trying again", error=str(error), commands=len(batch))
+                time.sleep(pause)
+                pause = min(pause * 2, 1.0)
+            except Exception as error:
+                log.exception("batch failed", commands=len(batch))
+                return [Failed(str(error))] * len(batch)
+
+    def _deliver(self, batch: list["_Waiting"], replies: list[Reply | Exception]) -> None:
+        def deliver() -> None:
+            for waiting, reply in zip(batch, replies, strict=True):
+                if waiting.future.done():
+                    continue
+                if isinstance(reply, Reply):
+                    waiting.future.set_result(reply)
+                else:
+                    waiting.future.set_exception(reply)
+
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            self._loop.call_soon_threadsafe(deliver)
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    request: Request
+    future: "asyncio.Future[Reply]"
+    until: float  # monotonic seconds
+
+
+class _Known(msgspec.Struct, frozen=True, gc=False):
+    version: int
+    state: State
+
+
+_UNKNOWN = _Known(0, None)
+
+
+class _Decided(msgspec.Struct, frozen=True):
+    outcome: Accepted | Refused
+    rows: list[Row]
+    moved: dict[str, _Known]
+
+
+class _Attempt(msgspec.Struct):
+    """What was sent to be committed, so that a lost connection leaves no doubt about it."""
+
+    requests: list[Request]
+    replies: list[Reply | Exception]
+    rows: list[Row]
+    moved: dict[str, _Known]
+
+
+class Decider:
+    """Decides batches on one connection; for one thread, and without asyncio."""
+
+    def __init__(self, writer: Writer, remember: int) -> None:
+        self._writer = writer
+        self._remember = remember
+        self._known: dict[str, _Known | UnreadableEvent] = {}  # the least recently used first
+        self._position = 0  # all of `_known` is at least as new as this
+        self._in_doubt: _Attempt | None = None
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def process(self, requests: list[Request]) -> list[Reply | Exception]:
+        """An answer for each request, in order. Raises `psycopg.OperationalError` when the connection is lost: the
+        same requests may then be given again, and are not decided twice."""
+        self._load(_streams_asked_for(requests))
+        known_answers = self._begin([request.key for request in requests if request.key])
+        if self._in_doubt is not None and (replies := self._settled(requests)) is not None:
+            return replies
+        batch = _Batch(self, known_answers)
+        replies = [batch.reply(request) for request in requests]
+        if not batch.rows and not batch.answers:
+            self._writer.abandon()
+            return replies
+        self._in_doubt = _Attempt(requests, replies, batch.rows, batch.moved)
+        try:
+            self._writer.append(batch.rows, list(batch.answers.values()))
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except psycopg.Error as error:
+            return self._one_by_one(requests, error)
+        self._moved(self._in_doubt)
+        return replies
+
+    def state(self, stream: str) -> _Known:
+        """A stream as it is. Raises `UnreadableEvent`."""
+        known = self._known.get(stream)
+        if known is None:
+            self._load([stream])
+            known = self._known[stream]
+        if isinstance(known, UnreadableEvent):
+            raise known
+        return known
+
+    @property
+    def position(self) -> int:
+        return self._position
+
+    def _begin(self, keys: list[str]) -> dict[str, StoredAnswer]:
+        """Take the lock and catch up with what other processes appended."""
+        news, answers = self._writer.begin(self._position, keys)
+        if len(news) > FAR_BEHIND:
+            self._known.clear()
+            self._position = self._writer.head()
+        elif news:
+            for row in news:
+                self._follow(row)
+            self._position = news[-1][2]
+        return answers
+
+    def _follow(self, row: Row) -> None:
+        stream, version = row[0], row[1]
+        known = self._known.get(stream)
+        if isinstance(known, _Known) and version > known.version:
+            if version == known.version + 1:
+                self._known[stream] = _folded([row], known)
+            else:
+                del self._known[stream]
+
+    def _load(self, streams: Iterable[str]) -> None:
+        known = self._known
+        missing = set()
+        for stream in streams:
+            if stream in known:
+                known[stream] = known.pop(stream)  # used most recently
+            else:
+                missing.add(stream)
+        if not missing:
+            return
+        rows: dict[str, list[Row]] = {stream: [] for stream in missing}
+        for row in self._writer.streams(missing):
+            rows[row[0]].append(row)
+        for stream, its_rows in rows.items():
+            known[stream] = _folded(its_rows, _UNKNOWN)
+        more = {
+            product_stream(line.sku)
+            for stream in missing
+            if isinstance(one := known[stream], _Known) and isinstance(one.state, Order)
+            for line in one.state.lines
+            if line.reserved
+        }
+        if more:
+            self._load(more)
+
+    def _settled(self, requests: list[Request]) -> list[Reply | Exception] | None:
+        """Whether the batch in doubt was committed after all: the lock is held, so it is decided by now."""
+        attempt, self._in_doubt = self._in_doubt, None
+        if attempt is None or attempt.requests is not requests or not attempt.rows:
+            return None
+        first = attempt.rows[0]
+        if not any(row == first for row in self._writer.streams([first[0]])):
+            return None
+        self._writer.abandon()
+        return attempt.replies
+
+    def _moved(self, attempt: _Attempt) -> None:
+        self._in_doubt = None
+        for stream, known in attempt.moved.items():
+            self._known.pop(stream, None)
+            self._known[stream] = known
+        if attempt.rows:
+            self._position = attempt.rows[-1][2]
+        for _ in range(len(self._known) - self._remember):
+            del self._known[next(iter(self._known))]
+
+    def _one_by_one(self, requests: list[Request], error: psycopg.Error) -> list[Reply | Exception]:
+        """The database refused the batch, which validation should have made impossible: find out whose fault it is."""
+        log.error("database refused a batch", error=str(error), commands=len(requests))
+        self._writer.abandon()
+        self._in_doubt = None
+        self._known.clear()
+        if len(requests) == 1:
+            return [Failed(str(error))]
+        return [self.process([request])[0] for request in requests]
+
+
+class _Batch:
+    """The decisions of one batch, in the making."""
+
+    def __init__(self, decider: Decider, known_answers: dict[str, StoredAnswer]) -> None:
+        self._decider = decider
+        self._known_answers = known_answers
+        self._position = decider.position
+        self._now = datetime.now(UTC)
+        self.rows: list[Row] = []
+        self.moved: dict[str, _Known] = {}
+        self.answers: dict[str, StoredAnswer] = {}
+
+    def reply(self, request: Request) -> Reply | Exception:
+        key = request.key
+        if key and (known := self._known_answers.get(key) or self.answers.get(key)):
+            return Reply(known.answer, replayed=True) if known.fingerprint == request.fingerprint else KeyReused()
+        try:
+            decided = self._decided(request)
+            answer = request.answer(decided.outcome)
+        except Exception as error:
+            log.exception("command failed", command=type(request.command).__name__, request_id=request.request_id)
+            return Failed(str(error))
+        self.rows += decided.rows
+        self.moved.update(decided.moved)
+        self._position += len(decided.rows)
+        if key:
+            self.answers[key] = StoredAnswer(key, request.fingerprint, answer, self._position)
+        return Reply(answer)
+
+    def _decided(self, request: Request) -> "_Decided":
+        command = request.command
+        stream = _stream_of(command)
+        before = _UNKNOWN if request.new and stream not in self.moved else self._state(stream)
+        try:
+            if request.expected_version is not None and request.expected_version != before.version:
+                raise StaleVersion(expected=request.expected_version)
+            changes = list(self._changes(command, stream, before.state))
+        except Refusal as refusal:
+            return _Decided(Refused(refusal, before.version, self._position, before.state), [], {})
+        cause = Cause(self._now, request.actor, request.request_id, request.traceparent)
+        position = self._position
+        rows: list[Row] = []
+        moved: dict[str, _Known] = {}
+        for changed, events in changes:
+            start = before if changed == stream else self._state(changed)
+            version, state = start.version, start.state
+            for event in events:
+                version += 1
+                position += 1
+                state = _evolve(state, event)
+                rows.append((changed, version, position, codec.event_type(event), codec.encode(event, cause)))
+            moved[changed] = _Known(version, state)
+        after = moved.get(stream, before)
+        assert after.state is not None
+        own = changes[0][1] if stream in moved else ()
+        return _Decided(Accepted(after.version, position, after.state, own), rows, moved)
+
+    def _changes(self, command: AnyCommand, stream: str, state: State) -> Iterator[tuple[str, tuple[Event, ...]]]:
+        """The facts that follow, by stream. Raises a `Refusal`."""
+        if isinstance(command, AnyProductCommand):
+            assert state is None or isinstance(state, Product)
+            fact = products.decide(command, state)
+            if fact:
+                yield stream, (fact,)
+            return
+        assert state is None or isinstance(state, Order)
+        shelf = {}
+        for sku in orders.skus_of(command, state):
+            product = self._state(product_stream(sku)).state
+            if isinstance(product, Product):
+                shelf[sku] = product
+        decision = orders.decide(command, state, shelf)
+        if decision.order:
+            yield stream, decision.order
+        for sku, fact in decision.products.items():
+            yield product_stream(sku), (fact,)
+
+    def _state(self, stream: str) -> _Known:
+        return self.moved.get(stream) or self._decider.state(stream)
+
+
+def _stream_of(command: AnyCommand) -> str:
+    return product_stream(command.sku) if isinstance(command, AnyProductCommand) else order_stream(command.order_id)
+
+
+def _streams_asked_for(requests: list[Request]) -> Iterator[str]:
+    for request in requests:
+        if not request.new:
+            yield _stream_of(request.command)
+        if isinstance(request.command, PlaceOrder):
+            for line in request.command.lines:
+                yield product_stream(line.sku)
+
+
+def _folded(rows: list[Row], start: _Known) -> _Known | UnreadableEvent:
+    version, state = start.version, start.state
+    try:
+        for row in rows:
+            recorded = codec.decode(row)
+            version, state = recorded.version, _evolve(state, recorded.event)
+    except UnreadableEvent as unreadable:
+        return unreadable
+    return _Known(version, state)
+
+
+def _evolve(state: State, event: Event) -> Order | Product:
+    if isinstance(event, OrderEvent):
+        assert state is None or isinstance(state, Order)
+        return orders.evolve(state, event)
+    assert state is None or isinstance(state, Product)
+    return products.evolve(state, event)

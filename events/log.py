@@ -1,0 +1,221 @@
+"""The log of events: the only user of `eventsourcing`, whose recorder gives the table and reads it.
+
+Appending is our own, because it is where the speed is: one transaction holds the log's lock for a whole batch of
+decisions. Positions are given out under that lock, so they have no gaps and a reader that follows them misses nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import msgspec
+import psycopg
+from eventsourcing.persistence import PersistenceError
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import tuple_row
+from psycopg.sql import SQL
+
+from events.codec import Row
+
+TABLE = "events"
+CHANNEL = "events"
+"""The NOTIFY channel that says: the log has grown."""
+
+FAR_BEHIND = 5_000
+"""A writer this many events behind drops what it remembers instead of catching up under the lock."""
+
+_CREATE_ANSWERS = """
+CREATE TABLE IF NOT EXISTS answers (
+    key uuid PRIMARY KEY,
+    fingerprint uuid NOT NULL,
+    answer bytea NOT NULL,
+    position bigint NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now()
+)"""
+
+_COLUMNS = "originator_id, originator_version, notification_id, topic, state"
+
+READ = f"SELECT {_COLUMNS} FROM {TABLE} WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
+"""The log after a position, in order."""
+
+HEAD = f"SELECT coalesce(max(notification_id), 0) FROM {TABLE}"
+"""The position of the newest event; 0 for an empty log."""
+
+STREAMS = f"SELECT {_COLUMNS} FROM {TABLE} WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version"
+"""Some streams whole, each in order of version."""
+
+LOCK = f"LOCK TABLE {TABLE} IN EXCLUSIVE MODE"
+"""One writer at a time, first come first served; readers go on."""
+
+ANSWERS = "SELECT key, fingerprint, answer, position FROM answers WHERE key = ANY(%s::uuid[])"
+"""What was answered to earlier commands with these keys."""
+
+INSERT_EVENTS = (
+    f"INSERT INTO {TABLE} (originator_id, originator_version, notification_id, topic, state) "
+    "SELECT * FROM unnest(%b::text[], %s::bigint[], %s::bigint[], %b::text[], %b::bytea[])"
+)
+"""All events of a batch."""
+
+INSERT_ANSWERS = (
+    "INSERT INTO answers (key, fingerprint, answer, position) "
+    "SELECT * FROM unnest(%s::uuid[], %s::uuid[], %b::bytea[], %s::bigint[])"
+)
+"""All answers of a batch; a key that exists fails the batch, which the writer has ruled out under the lock."""
+
+
+class LogUnavailable(Exception):
+    """The log's database does not answer."""
+
+
+class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
+    """What a command with an idempotency key was answered."""
+
+    key: str  # a UUID in hexadecimal: the hash of caller and key
+    fingerprint: str  # a UUID in hexadecimal: the hash of the request
+    answer: bytes
+    position: int  # the log's head right after it
+
+
+class _Recorder(PostgresApplicationRecorder):
+    def __init__(self, datastore: PostgresDatastore) -> None:
+        super().__init__(datastore, events_table_name=TABLE)
+        self.sql_create_statements.append(SQL(_CREATE_ANSWERS).format())
+
+
+class Log:
+    """Reads the log, and opens writers on it. Safe to share between threads; a `Writer` is not.
+
+    Raises `LogUnavailable` where the database does not answer.
+    """
+
+    def __init__(self, url: str, *, connect_timeout: float = 5.0) -> None:
+        self.url = url
+        self._datastore = PostgresDatastore(
+            "", "", "", "", "", pool_size=0, max_overflow=4, connect_timeout=connect_timeout, originator_id_type="text"
+        )
+        # The library takes five parts of an address; this keeps the others, such as sslmode, too.
+        self._datastore.pool.kwargs = {**conninfo_to_dict(url), "row_factory": tuple_row}
+
+    def create(self) -> None:
+        """Make the tables, unless they are there."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_advisory_lock(hashtext('orderlog.create'))")
+            self._datastore.pool.open()
+            recorder = _Recorder(self._datastore)
+            for statement in recorder.sql_create_statements:
+                if "TABLE" in (text := statement.as_string()) or "INDEX" in text:
+                    connection.execute(statement)
+
+    def close(self) -> None:
+        self._datastore.close()
+
+    def head(self) -> int:
+        """The position of the newest event; 0 for an empty log."""
+        return cast(int, self._fetch(HEAD, ())[0][0])
+
+    def read(self, after: int, limit: int) -> list[Row]:
+        """At most so many events after a position, in order."""
+        return cast(list[Row], self._fetch(READ, (after, limit)))
+
+    def streams(self, ids: Sequence[str]) -> list[Row]:
+        """The whole streams, one after another, each in order of version."""
+        return cast(list[Row], self._fetch(STREAMS, (list(ids),)))
+
+    def writer(self) -> "Writer":
+        return Writer(self.url)
+
+    def _fetch(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        try:
+            with self._datastore.get_connection() as connection:
+                cursor = connection.cursor(row_factory=tuple_row, binary=True)
+                return cursor.execute(query, parameters).fetchall()
+        except (PersistenceError, psycopg.Error) as error:
+            raise LogUnavailable(str(error)) from error
+
+
+class Writer:
+    """One connection that appends. `begin`, then `append` or `abandon`; for one thread.
+
+    Raises `psycopg.OperationalError` when the connection is lost: then `reconnect`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: Connection[tuple[Any, ...]] | None = None
+
+    def reconnect(self) -> None:
+        self.close()
+        self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5, row_factory=tuple_row)
+        # A plan made while the log was small must not become a scan of it when it is large. And a writer that holds
+        # the lock but does not answer any more must not stop the others for ever.
+        self._connection.execute(
+            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+            "SET idle_in_transaction_session_timeout = '10s'; SET synchronous_commit = on"
+        )
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @property
+    def connection(self) -> Connection[tuple[Any, ...]]:
+        if self._connection is None or self._connection.closed:
+            self.reconnect()
+        assert self._connection is not None
+        return self._connection
+
+    def head(self) -> int:
+        return cast(int, self._rows(HEAD, ())[0][0])
+
+    def streams(self, ids: Iterable[str]) -> list[Row]:
+        return cast(list[Row], self._rows(STREAMS, (list(ids),)))
+
+    def begin(self, after: int, keys: Sequence[str]) -> tuple[list[Row], dict[str, StoredAnswer]]:
+        """Take the log's lock; return what was appended after a position, and the answers known for the keys.
+
+        One round trip. At most `FAR_BEHIND` + 1 events are returned.
+        """
+        connection = self.connection
+        with connection.pipeline():
+            connection.execute("BEGIN")
+            connection.execute(LOCK)
+            news = connection.cursor(binary=True).execute(READ, (after, FAR_BEHIND + 1))
+            known = connection.cursor(binary=True).execute(ANSWERS, (_array(keys),)) if keys else None
+        answers = (StoredAnswer(row[0].hex, row[1].hex, row[2], row[3]) for row in known.fetchall()) if known else ()
+        return cast(list[Row], news.fetchall()), {answer.key: answer for answer in answers}
+
+    def append(self, rows: Sequence[Row], answers: Sequence[StoredAnswer]) -> None:
+        """Append events and answers, wake the followers, commit; on disk when it returns. One round trip."""
+        connection = self.connection
+        with connection.pipeline():
+            if rows:
+                streams, versions, positions, types, states = zip(*rows, strict=True)
+                connection.execute(
+                    INSERT_EVENTS, (list(streams), _array(versions), _array(positions), list(types), list(states))
+                )
+                connection.execute(f"NOTIFY {CHANNEL}")
+            if answers:
+                connection.execute(
+                    INSERT_ANSWERS,
+                    (
+                        _array(answer.key for answer in answers),
+                        _array(answer.fingerprint for answer in answers),
+                        [answer.answer for answer in answers],
+                        _array(answer.position for answer in answers),
+                    ),
+                )
+            connection.execute("COMMIT")
+
+    def abandon(self) -> None:
+        """Give the lock back; nothing was appended."""
+        self.connection.execute("ROLLBACK")
+
+    def _rows(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        return self.connection.cursor(binary=True).execute(query, parameters).fetchall()
+
+
+def _array(values: Iterable[object]) -> str:
+    """An array literal of numbers or UUIDs: one text, which PostgreSQL reads faster than psycopg writes an array."""
+    return "{" + ",".join(map(str, values)) + "}"

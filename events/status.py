@@ -1,0 +1,62 @@
+"""What quantities and ledger amount to: the derived statuses of an order, never stored as decisions."""
+
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+PaymentStatus = Literal["unpaid", "authorized", "partly_paid", "paid", "refunded", "partly_refunded"]
+FulfilmentStatus = Literal["unfulfilled", "partly_shipped", "shipped", "partly_delivered", "delivered", "none"]
+ReturnStatus = Literal["none", "partly_returned", "returned"]
+
+
+class Quantities(Protocol):
+    """Of one line, or summed over all lines of an order; in pieces."""
+
+    @property
+    def quantity(self) -> int: ...
+    @property
+    def cancelled(self) -> int: ...
+    @property
+    def shipped(self) -> int: ...
+    @property
+    def delivered(self) -> int: ...
+    @property
+    def lost(self) -> int: ...
+    @property
+    def returned(self) -> int: ...
+
+
+def open_quantity(line: Quantities) -> int:
+    """What is still to be shipped: ordered - cancelled - shipped + lost."""
+    return line.quantity - line.cancelled - line.shipped + line.lost
+
+
+def payment_status(total: int, authorized: int, captured: int, refunded: int) -> PaymentStatus:
+    if refunded:
+        return "refunded" if refunded >= captured else "partly_refunded"
+    if captured >= total:
+        return "paid"
+    if captured:
+        return "partly_paid"
+    return "authorized" if authorized >= total else "unpaid"
+
+
+def fulfilment_status(lines: Iterable[Quantities]) -> FulfilmentStatus:
+    counted = list(lines)
+    wanted = sum(line.quantity - line.cancelled for line in counted)
+    shipped = sum(line.shipped - line.lost for line in counted)
+    delivered = sum(line.delivered for line in counted)
+    if not wanted:
+        return "none"
+    if delivered:
+        return "delivered" if delivered >= wanted else "partly_delivered"
+    if shipped:
+        return "shipped" if shipped >= wanted else "partly_shipped"
+    return "unfulfilled"
+
+
+def return_status(lines: Iterable[Quantities]) -> ReturnStatus:
+    counted = list(lines)
+    returned = sum(line.returned for line in counted)
+    if not returned:
+        return "none"
+    return "returned" if returned >= sum(line.delivered for line in counted) else "partly_returned"
