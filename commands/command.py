@@ -1,9 +1,8 @@
 """What every command is made of: fields that ride in, and the values people write."""
 
-from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from events.money import EXPONENTS, MAX_AMOUNT
 

@@ -24,10 +24,9 @@ from commands.product import AnyProductCommand, Product
 from commands.refusals import Refusal, StaleVersion
 from events import codec
 from events.codec import Row, UnreadableEvent
-from events.envelope import Cause, Event, Recorded, order_stream, product_stream
+from events.envelope import Cause, Event, order_stream, product_stream
 from events.log import FAR_BEHIND, Log, StoredAnswer, Writer
 from events.order import OrderEvent
-from events.product import ProductEvent
 
 AnyCommand = AnyOrderCommand | AnyProductCommand
 State = Order | Product | None
@@ -163,7 +162,7 @@ class Processor:
                 return self._decider.process(requests)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 if time.monotonic() > batch[0].until:
-                    log.error("log unavailable", error=str(error), commands=len(batch))
+                    log.error("log unavailable, gave up", error=str(error), commands=len(batch))  # noqa: TRY400  the database's words suffice
                     return [Unavailable()] * len(batch)
                 log.warning("log unavailable, trying again", error=str(error), commands=len(batch))
                 time.sleep(pause)

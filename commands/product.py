@@ -100,7 +100,8 @@ def decide(command: AnyProductCommand, product: Product | None) -> ProductEvent 
         case ListProduct():
             return list_product(command, product)
         case ReceiveStock():
-            return receive(command, tracked(product))
+            tracked(product)
+            return StockReceived(command.at, command.quantity, command.reason)
         case AdjustStock():
             return adjust(command, tracked(product))
         case _:
@@ -113,10 +114,6 @@ def list_product(command: ListProduct, product: Product | None) -> ProductEvent 
     if product and (product.name, product.prices, product.tracked) == card:
         return None
     return ProductListed(command.at, command.sku, *card)
-
-
-def receive(command: ReceiveStock, product: Product) -> ProductEvent:
-    return StockReceived(command.at, command.quantity, command.reason)
 
 
 def adjust(command: AdjustStock, product: Product) -> ProductEvent | None:

@@ -1,4 +1,4 @@
-"""Why a command was refused. A class is a state of affairs; its docstring is the sentence people read; its code is stable."""
+"""Why a command was refused: a class is a state of affairs, its docstring the sentence people read, its code stable."""
 
 import re
 from typing import Any, ClassVar
