@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 import psycopg
-from eventsourcing.persistence import PersistenceError
+from eventsourcing.persistence import OperationalError, PersistenceError
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
@@ -127,11 +127,17 @@ class Log:
 
     def _fetch(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         try:
-            with self._datastore.get_connection() as connection:
-                cursor = connection.cursor(row_factory=tuple_row, binary=True)
-                return cursor.execute(query, parameters).fetchall()
+            try:
+                return self._fetched(query, parameters)
+            except OperationalError:  # a pooled connection may be older than a restart of the database
+                self._datastore.pool.check()
+                return self._fetched(query, parameters)
         except (PersistenceError, psycopg.Error) as error:
             raise LogUnavailable(str(error)) from error
+
+    def _fetched(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with self._datastore.get_connection() as connection:
+            return connection.cursor(row_factory=tuple_row, binary=True).execute(query, parameters).fetchall()
 
 
 class Writer:

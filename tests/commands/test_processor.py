@@ -1,0 +1,255 @@
+"""Many commands, one append: lawful under any concurrency, answered once, and no neighbour pays for another."""
+
+import asyncio
+import random
+from collections import Counter
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from commands.processor import Accepted, Busy, Failed, KeyReused, Processor, Refused, Unavailable
+from events.envelope import order_stream, product_stream
+from events.log import Log
+from events.order import OrderPlaced
+from events.product import StockReserved
+from tests.commands.asking import asking, ids, recorded, request
+from tests.examples import (
+    ORDER,
+    cancel_order,
+    confirm_order,
+    list_cup,
+    place_order,
+    receive_cups,
+    ship_items,
+    wanted,
+)
+from tests.services.postgres import Postgres
+
+
+async def test_an_order_and_its_reservations_are_one_append(log: Log) -> None:
+    async with asking(log) as ask:
+        await ask.all(list_cup(), receive_cups(5))
+        placed = await ask.one(place_order(wanted("CUP", 2)))
+    assert placed.accepted
+    assert [(event.stream, event.version, event.position) for event in recorded(log)[2:]] == [
+        (order_stream(ORDER), 1, 3),
+        (product_stream("CUP"), 3, 4),
+    ]
+
+
+async def test_the_last_unit_is_sold_once_however_many_ask_at_once(log: Log) -> None:
+    async with asking(log) as ask:
+        await ask.all(list_cup(), receive_cups(100))
+        answers = await ask.all(*(place_order(wanted("CUP", 1), order_id=order_id) for order_id in ids(500)))
+    assert Counter(one.code for one in answers) == {None: 100, "out-of-stock": 400}
+    assert sum(isinstance(event.event, StockReserved) for event in recorded(log)) == 100
+
+
+async def test_several_processors_on_one_log_never_oversell_and_leave_no_gap(log: Log) -> None:
+    async with asking(log) as one, asking(log) as two, asking(log) as three:
+        await one.all(list_cup(), receive_cups(100))
+        per_process = [[place_order(wanted("CUP", 1), order_id=order_id) for order_id in ids(200)] for _ in range(3)]
+        answers = await asyncio.gather(
+            *(
+                ask.one(command)
+                for ask, commands in zip((one, two, three), per_process, strict=True)
+                for command in commands
+            )
+        )
+    assert Counter(answer.code for answer in answers) == {None: 100, "out-of-stock": 500}
+    events = recorded(log)
+    assert [event.position for event in events] == list(range(1, len(events) + 1))
+    cup = [event.version for event in events if event.stream == product_stream("CUP")]
+    assert cup == list(range(1, len(cup) + 1))
+
+
+async def test_processors_see_what_the_others_decided(log: Log) -> None:
+    async with asking(log) as one, asking(log) as two:
+        await one.all(list_cup(), receive_cups(5))
+        await one.one(place_order(wanted("CUP", 2), payment_terms="invoice"))
+        await two.one(confirm_order())
+        shipped = await one.one(ship_items(2))
+        cancelled = await two.one(cancel_order())
+    assert (shipped.code, shipped.version) == (None, 3)
+    assert cancelled.code == "already-shipped"
+
+
+async def test_a_processor_that_was_away_for_long_starts_afresh(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("commands.processor.FAR_BEHIND", 3)
+    monkeypatch.setattr("events.log.FAR_BEHIND", 3)
+    async with asking(log) as one, asking(log) as two:
+        await one.all(list_cup(), receive_cups(5))
+        await two.one(list_cup(price=300))
+        for order_id in ids(5):
+            await one.one(place_order(wanted("CUP", 1), order_id=order_id))
+        refused = await two.one(place_order(wanted("CUP", 1)))
+    assert refused.code == "out-of-stock"
+
+
+async def test_a_forgotten_stream_is_read_again(log: Log) -> None:
+    async with asking(log, remember=1) as ask:
+        await ask.all(list_cup(), receive_cups(50))
+        orders = ids(20)
+        for order_id in orders:
+            await ask.one(place_order(wanted("CUP", 1), order_id=order_id))
+        again = await ask.one(place_order(wanted("CUP", 1), order_id=orders[0]))
+    assert again.code == "order-exists"
+
+
+async def test_a_retried_command_is_one_command_and_gets_the_same_bytes(log: Log) -> None:
+    async with asking(log) as one, asking(log) as two:
+        await one.all(list_cup(), receive_cups(5))
+        command = place_order(wanted("CUP", 1))
+        first = await one.processor.submit(request(command, "key"))
+        second = await two.processor.submit(request(command, "key"))
+    assert (second.answer, first.replayed, second.replayed) == (first.answer, False, True)
+    assert sum(isinstance(event.event, OrderPlaced) for event in recorded(log)) == 1
+
+
+async def test_two_hundred_retries_at_once_make_one_order(log: Log) -> None:
+    async with asking(log) as one, asking(log) as two:
+        await one.all(list_cup(), receive_cups(500))
+        command = place_order(wanted("CUP", 1))
+        replies = await asyncio.gather(
+            *(random.choice((one, two)).processor.submit(request(command, "key")) for _ in range(200))
+        )
+    assert len({reply.answer for reply in replies}) == 1
+    assert sum(not reply.replayed for reply in replies) == 1
+    assert sum(isinstance(event.event, OrderPlaced) for event in recorded(log)) == 1
+
+
+async def test_a_refusal_is_replayed_too(log: Log) -> None:
+    async with asking(log) as ask:
+        first = await ask.processor.submit(request(confirm_order(), "key"))
+        second = await ask.processor.submit(request(confirm_order(), "key"))
+    assert (second.answer, second.replayed) == (first.answer, True)
+
+
+async def test_a_key_is_for_one_request_only(log: Log) -> None:
+    async with asking(log) as ask:
+        await ask.processor.submit(request(list_cup(), "key"))
+        with pytest.raises(KeyReused):
+            await ask.processor.submit(request(list_cup(price=300), "key"))
+
+
+async def test_a_command_may_name_the_version_it_was_made_for(log: Log) -> None:
+    async with asking(log) as ask:
+        await ask.one(list_cup())
+        stale = await ask.one(list_cup(price=300), expected_version=7)
+        taken = await ask.one(list_cup(price=300), expected_version=1)
+    assert (stale.code, stale.version, taken.version) == ("stale-version", 1, 2)
+
+
+async def test_a_command_that_fails_costs_its_neighbours_nothing(log: Log) -> None:
+    def cannot_answer(_: Accepted | Refused) -> bytes:
+        raise ZeroDivisionError("a fault in the code")
+
+    async with asking(log) as ask:
+        await ask.all(list_cup(), receive_cups(5))
+        good, bad = request(place_order(wanted("CUP", 1))), request(place_order(wanted("CUP", 1), order_id=uuid4()))
+        bad = type(bad)(bad.command, "tests", cannot_answer)
+        other = request(place_order(wanted("CUP", 1), order_id=uuid4()))
+        outcomes = await asyncio.gather(
+            *(ask.processor.submit(one) for one in (good, bad, other)), return_exceptions=True
+        )
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Reply", "Failed", "Reply"]
+    assert isinstance(outcomes[1], Failed)
+    events = recorded(log)
+    assert [event.position for event in events] == list(range(1, 7))
+
+
+async def test_a_stream_that_cannot_be_read_fails_only_its_own_commands(log: Log, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO events (originator_id, originator_version, notification_id, topic, state) "
+            "VALUES (%s, 1, 1, 'orderlog.order.teleported.v9', '{}')",
+            (order_stream(ORDER),),
+        )
+    async with asking(log) as ask:
+        unreadable, listed = await asyncio.gather(
+            ask.processor.submit(request(confirm_order())),
+            ask.processor.submit(request(list_cup())),
+            return_exceptions=True,
+        )
+    assert isinstance(unreadable, Failed)
+    assert "event 1 of stream 'order-01890a5d-ac96-774b-bcce-b302099a8057' (position 1)" in str(unreadable)
+    assert not isinstance(listed, BaseException)
+
+
+async def test_more_than_can_wait_is_turned_away_at_once(log: Log) -> None:
+    async with asking(log, queue=10) as ask:
+        await ask.one(list_cup())
+        requests = [request(list_cup()) for _ in range(1000)]
+        with pytest.raises(Busy):
+            _ = [ask.processor.submit(one) for one in requests]
+
+
+async def test_what_waits_is_answered_before_the_processor_stops(log: Log) -> None:
+    processor = Processor(log)
+    processor.start()
+    futures = [processor.submit(request(list_cup(price=price))) for price in range(1, 100)]
+    await processor.stop()
+    assert len(await asyncio.gather(*futures)) == 99
+
+
+async def test_commands_wait_for_a_database_that_restarts_and_are_taken_once(restartable_postgres: Postgres) -> None:
+    restartable_postgres.start()
+    log = Log(restartable_postgres.create_database())
+    log.create()
+    stop = asyncio.Event()
+    taken: list[UUID] = []
+
+    async def client() -> None:
+        while not stop.is_set():
+            order_id = uuid4()
+            assert (await ask.one(place_order(wanted("CUP", 1), order_id=order_id))).accepted
+            taken.append(order_id)
+
+    async with asking(log, patience=60) as ask:
+        await ask.all(list_cup(stock="untracked"))
+        clients = [asyncio.create_task(client()) for _ in range(20)]
+        for mode in ("fast", "immediate", "fast"):
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(restartable_postgres.restart, mode)
+        await asyncio.sleep(0.5)
+        stop.set()
+        await asyncio.gather(*clients)
+    events = recorded(log)
+    placed = [event.event.order_id for event in events if isinstance(event.event, OrderPlaced)]
+    assert sorted(placed) == sorted(taken)
+    assert [event.position for event in events] == list(range(1, len(events) + 1))
+    log.close()
+
+
+async def test_a_lost_connection_leaves_no_doubt_about_a_commit(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit happens, its confirmation is lost: the command is answered once, from what was decided."""
+    async with asking(log) as ask:
+        await ask.one(list_cup())
+        writer = ask.processor._decider._writer
+        append = writer.append
+
+        def append_and_lose(*arguments: object) -> None:
+            append(*arguments)  # type: ignore[arg-type]
+            monkeypatch.setattr(writer, "append", append)
+            writer.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+        monkeypatch.setattr(writer, "append", append_and_lose)
+        placed = await ask.one(list_cup(price=300))
+        after = await ask.one(list_cup(price=400))
+    assert (placed.accepted, placed.version, after.version) == (True, 2, 3)
+
+
+async def test_a_database_that_stays_away_is_said_so(restartable_postgres: Postgres) -> None:
+    restartable_postgres.start()
+    log = Log(restartable_postgres.create_database())
+    log.create()
+    async with asking(log, patience=0.2) as ask:
+        await ask.one(list_cup())
+        await asyncio.to_thread(restartable_postgres.stop)
+        with pytest.raises(Unavailable):
+            await ask.one(list_cup(price=300))
+        await asyncio.to_thread(restartable_postgres.start)
+        assert (await ask.one(list_cup(price=300))).version == 2
+    log.close()
