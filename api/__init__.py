@@ -1,0 +1,1 @@
+"""The edge: HTTP, WebSocket, command line, environment."""

@@ -1,0 +1,117 @@
+"""`python -m tests.benchmarks [NAME …]` measures what is named, or everything, and prints one table of ratios."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.servers import idle_share
+from tests.benchmarks.stage import Stage, stage
+
+COMMAND = "python -m tests.benchmarks"
+TIMES = "×"  # noqa: RUF001 - the sign, not the letter
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of the table, as it is printed; empty where there is nothing to say."""
+
+    work: str
+    baseline: str = ""
+    ours: str = ""
+    ratio: str = ""
+    target: str = ""
+    note: str = ""
+
+
+Benchmark = Callable[[Stage], Iterator[Row]]
+
+
+# The baselines ----------------------------------------------------------------------------------------------
+
+
+def ceiling(stage: Stage) -> Iterator[Row]:
+    yield Row("HTTP, nothing stored", per_second(stage.bare.rate), note="what the load generator can do at most")
+
+
+def naive(stage: Stage) -> Iterator[Row]:
+    plain, remembering = stage.naive, stage.naive_with_idempotency
+    yield Row(
+        "orders over HTTP, 64 connections, naive",
+        per_second(plain.rate),
+        note=f"p50 {plain.p50_ms:.0f} ms, p99 {plain.p99_ms:.0f} ms; without Idempotency-Key",
+    )
+    yield Row(
+        "the same with Idempotency-Key",
+        per_second(remembering.rate),
+        note=f"p50 {remembering.p50_ms:.0f} ms, p99 {remembering.p99_ms:.0f} ms",
+    )
+
+
+def library_save(stage: Stage) -> Iterator[Row]:
+    yield Row("library's save(), one order each, one thread", per_second(stage.library_saves))
+
+
+def library_projections(stage: Stage) -> Iterator[Row]:
+    for name, rate in stage.library_projections.items():
+        yield Row(f"library's ProjectionRunner, {name}", per_second(rate))
+
+
+# Ours against them ------------------------------------------------------------------------------------------
+# writes, processor, projections, relay, live, memory: each is one function here and one line in BENCHMARKS below;
+# it takes our rate on the stage, and yields `compared(work, stage.naive.rate, ours, target=10)` or a Row of its own.
+
+
+# The table --------------------------------------------------------------------------------------------------
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "ceiling": ceiling,
+    "naive": naive,
+    "library_save": library_save,
+    "library_projections": library_projections,
+}
+
+
+def compared(work: str, baseline: float, ours: float, target: float | None = None, note: str = "") -> Row:
+    """A row of two rates; `target` is the ratio that DESIGN asks for."""
+    asked = "" if target is None else f"≥ {target:g} {TIMES}"
+    return Row(work, per_second(baseline), per_second(ours), f"{ours / baseline:.1f} {TIMES}", asked, note)
+
+
+def per_second(rate: float) -> str:
+    return f"{rate:,.0f}/s"
+
+
+def table(rows: list[Row], names: list[str], idle: float) -> Table:
+    """`idle` is the least share of the CPUs that others left before a benchmark: below 0.9 the figures are noise."""
+    command = shlex.join([*shlex.split(COMMAND), *names])
+    machine = f"{os.cpu_count()} CPUs, {idle:.0%} idle before"
+    printed = Table(caption=f"{command}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine}")
+    for heading in Row.__struct_fields__:
+        printed.add_column(heading, justify="left" if heading in ("work", "note") else "right")
+    for row in rows:
+        printed.add_row(*msgspec.structs.astuple(row))
+    return printed
+
+
+def main(names: list[str]) -> None:
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"No benchmark is called {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    progress = Console(stderr=True)
+    rows: list[Row] = []
+    idle: list[float] = []
+    with stage() as on:
+        for name in names or BENCHMARKS:
+            idle.append(idle_share())
+            progress.print(f"measuring {name} … (others leave {idle[-1]:.0%} of the CPUs idle)")
+            rows.extend(BENCHMARKS[name](on))
+    Console(width=None if sys.stdout.isatty() else 160).print(table(rows, names, min(idle)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
