@@ -81,7 +81,7 @@ class PlaceOrder(OrderCommand):
 
     customer_id: Reference
     currency: Currency
-    lines: tuple[WantedLine, ...] = Field(min_length=1, max_length=1_000)
+    lines: tuple[WantedLine, ...] = Field(min_length=1, max_length=2_000)
     shipping: Money | None = None
     discount: Money | None = None
     tax: Money | None = None
@@ -120,7 +120,7 @@ class ShippedLine(Model):
 class ShipItems(OrderCommand):
     """Send some or all of what is open."""
 
-    lines: tuple[ShippedLine, ...] = Field(min_length=1, max_length=1_000)
+    lines: tuple[ShippedLine, ...] = Field(min_length=1, max_length=2_000)
     shipment_id: Reference | None = Field(default=None, description="S1, S2, ... unless given")
     carrier: Reference | None = None
     tracking_number: Reference | None = None

@@ -21,7 +21,7 @@ from commands import order as orders
 from commands import product as products
 from commands.order import AnyOrderCommand, Order, PlaceOrder
 from commands.product import AnyProductCommand, Product
-from commands.refusals import Refusal, StaleVersion
+from commands.refusals import NoSuchOrder, OrderExists, Refusal, StaleVersion
 from events import codec
 from events.codec import Row, UnreadableEvent
 from events.envelope import Cause, Event, order_stream, product_stream
@@ -62,6 +62,7 @@ class Request(msgspec.Struct, frozen=True):
     fingerprint: str = ""  # UUID in hexadecimal: the hash of what was asked
     expected_version: int | None = None
     new: bool = False  # the stream cannot exist yet: its id was made for this command
+    owner: str | None = None  # the customer that the caller is confined to: other customers' orders do not exist
     request_id: str | None = None
     traceparent: str | None = None
 
@@ -374,12 +375,15 @@ class _Batch:
         command = request.command
         stream = _stream_of(command)
         before = _UNKNOWN if request.new and stream not in self.moved else self._state(stream)
+        shown = _UNKNOWN if _belongs_to_another(request.owner, before.state) else before
         try:
-            if request.expected_version is not None and request.expected_version != before.version:
+            if request.expected_version is not None and request.expected_version != shown.version:
                 raise StaleVersion(expected=request.expected_version)
+            if shown is not before:
+                raise OrderExists if isinstance(command, PlaceOrder) else NoSuchOrder
             changes = list(self._changes(command, stream, before.state))
         except Refusal as refusal:
-            return _Decided(Refused(refusal, before.version, self._position, before.state), [], {})
+            return _Decided(Refused(refusal, shown.version, self._position, shown.state), [], {})
         cause = Cause(self._now, request.actor, request.request_id, request.traceparent)
         position = self._position
         rows: list[Row] = []
@@ -424,6 +428,10 @@ class _Batch:
 
 def _stream_of(command: AnyCommand) -> str:
     return product_stream(command.sku) if isinstance(command, AnyProductCommand) else order_stream(command.order_id)
+
+
+def _belongs_to_another(owner: str | None, state: State) -> bool:
+    return owner is not None and isinstance(state, Order) and state.placed.customer_id != owner
 
 
 def _streams_asked_for(requests: list[Request]) -> Iterator[str]:

@@ -1,0 +1,29 @@
+"""An answer to an HTTP request, whole: what is sent, and what is kept for a retry to be answered with."""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import msgspec
+
+Headers = tuple[tuple[bytes, bytes], ...]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+JSON = (b"content-type", b"application/json")
+PROBLEM_JSON = (b"content-type", b"application/problem+json")
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Without the headers that belong to one exchange only, such as Request-Id."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    async def send(self, send: Send, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        length = (b"content-length", b"%d" % len(self.body))
+        await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, length, *more]})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Answer).decode

@@ -1,0 +1,70 @@
+"""The HTTP application: the lean command routes in front of FastAPI's reads, and the pages that document both."""
+
+from collections.abc import Sequence
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from api import views
+from api.errors import Problem
+from api.exchanges import Exchanges, as_response
+from api.openapi import document
+from api.orders import Commands
+from api.page import DOCS
+from api.parts import Parts
+from api.routes import methods_of
+
+EXPOSED = ("ETag", "Location", "Link", "Consistency-Token", "Idempotency-Replayed", "Request-Id", "Retry-After")
+"""Response headers that a page of another origin may read."""
+
+
+def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """The application on these parts; whoever gives them starts and stops them."""
+    edge: ASGIApp = Commands(_reads(parts, routes), parts.processor, parts.tokens)
+    if parts.cors_origins:
+        edge = CORSMiddleware(
+            edge,
+            allow_origins=parts.cors_origins,
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
+    return edge
+
+
+def _reads(parts: Parts, routes: Sequence[BaseRoute]) -> FastAPI:
+    """All that is not a command, by FastAPI."""
+    app = FastAPI(
+        title="orderlog", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, routes=list(routes)
+    )
+    app.state.parts = parts
+    app.include_router(views.router)
+    described = msgspec.json.encode(document(app.routes))
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(described, media_type="application/json")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return FileResponse(DOCS, headers={"content-security-policy": "default-src 'self' 'unsafe-inline'"})
+
+    for kind in (HTTPException, RequestValidationError, Problem):
+        app.add_exception_handler(kind, _answer)
+    app.add_middleware(Exchanges)
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    """FastAPI knows the reads only: a path that takes commands is not missing, it takes another method."""
+    if isinstance(error, HTTPException) and error.status_code in (404, 405) and (more := methods_of(request.url.path)):
+        allowed = {*(error.headers or {}).get("Allow", "").split(", "), *more} - {""}
+        error = HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
+    return as_response(request, error)

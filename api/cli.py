@@ -1,0 +1,345 @@
+"""The command line: `orderlog`. Errors are one line that says what to do; the exit code is then 1."""
+
+import asyncio
+import csv
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+import uvloop
+from psycopg.conninfo import conninfo_to_dict
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from api import importing, logs, retail_csv, wiring
+from api.auth import Role
+from api.embedded import EmbeddedError, EmbeddedPostgres
+from api.importing import Imported
+from api.retail_csv import COLUMNS, NotInvoices, Reject
+from api.settings import Settings, SettingsError, load_settings, secret_key
+from api.wiring import CannotStart
+from events.log import LogUnavailable
+from events.topics import KafkaUnreachable, TopicMismatch, TopicRefused
+from projections.catalogue import PROJECTIONS
+from projections.feed import CannotFollow
+from projections.migrate import DatabaseIsNewer
+
+EXPLAINED = (
+    CannotFollow,
+    CannotStart,
+    EmbeddedError,
+    KafkaUnreachable,
+    LogUnavailable,
+    NotInvoices,
+    DatabaseIsNewer,
+    SettingsError,
+    TopicMismatch,
+    TopicRefused,
+)
+"""Errors whose sentence is all that a person needs."""
+
+app = typer.Typer(
+    name="orderlog",
+    help="An event-sourced order backend: commands over HTTP, a log of events, Kafka, read models, a live feed. "
+    "Settings are ORDERLOG_… in the environment or in .env; the README lists them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console(stderr=True)
+
+
+def main() -> None:
+    try:
+        app()
+    except EXPLAINED as error:
+        sys.exit(f"orderlog: {error}")
+    except ExceptionGroup as group:
+        explained, others = group.split(EXPLAINED)
+        if others is not None or explained is None:
+            raise
+        sys.exit("\n".join(f"orderlog: {error}" for error in _leaves(explained)))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
+    if wanted:
+        typer.echo(f"orderlog {version('orderlog')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _all(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# Serving -----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def serve() -> None:
+    """Serve everything in one process: API and projections on the embedded PostgreSQL, or on the database that is set;
+    the relay too when a Kafka address is set."""
+    settings = _settings()
+    listener = wiring.listen(settings, settings.port)
+    with wiring.one_server(settings), wiring.database(settings) as url:
+        _greet(settings, listener.getsockname()[1], url)
+        uvloop.run(_serve_all(settings, listener, url))
+    console.print("Stopped.")
+
+
+async def _serve_all(settings: Settings, listener: Any, url: str) -> None:
+    with wiring.opened(url) as events:
+        await wiring.ready_topics(settings)
+        worker = wiring.worker(settings, url, events, [])
+        relay = wiring.relay(settings, events) if settings.kafka_bootstrap_servers else None
+        checks = {"projections": wiring.problem_check(worker)}
+        if relay is not None:
+            checks["relay"] = wiring.problem_check(relay)
+        async with wiring.until_asked_to_stop() as asked, wiring.http(settings, events, checks) as edge:
+            serving = wiring.serve(wiring.http_server(edge), listener, asked)
+            parts = [wiring.work(worker), *([relay.run()] if relay is not None else [])]
+            await wiring.run_until(asked, *parts, serving=serving)
+
+
+@app.command()
+def api() -> None:
+    """Serve HTTP and WebSocket only. Run as many as you like on one database."""
+    settings = _settings()
+    listener = wiring.listen(settings, settings.port)
+
+    async def run(events: Any) -> None:
+        async with wiring.until_asked_to_stop() as asked, wiring.http(settings, events, {}) as edge:
+            await wiring.run_until(asked, serving=wiring.serve(wiring.http_server(edge), listener, asked))
+
+    with wiring.database(settings) as url, wiring.opened(url) as events:
+        _greet(settings, listener.getsockname()[1], url)
+        uvloop.run(run(events))
+
+
+@app.command()
+def relay() -> None:
+    """Publish the log to Kafka, exactly once. Run a second one as a standby."""
+    settings = _settings()
+
+    async def run(url: str) -> None:
+        with wiring.opened(url) as events:
+            part = wiring.relay(settings, events)
+            async with _beside(settings, {"relay": wiring.problem_check(part)}) as (asked, serving):
+                await wiring.run_until(asked, part.run(), serving=serving)
+
+    with wiring.database(settings) as url:
+        uvloop.run(run(url))
+
+
+@app.command()
+def project(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME …]", help=f"Of: {', '.join(PROJECTIONS)}. All, unless named.")
+    ] = None,
+) -> None:
+    """Keep read models up to date, from Kafka if it is set, else from the log. Run as many as you like."""
+    settings = _settings()
+    if unknown := [name for name in names or () if name not in PROJECTIONS]:
+        raise CannotStart(f"no projection is called {', '.join(unknown)}; there are {', '.join(PROJECTIONS)}")
+
+    async def run(url: str) -> None:
+        await wiring.ready_topics(settings)
+        with wiring.opened(url) as events:
+            part = wiring.worker(settings, url, events, names or [])
+            async with _beside(settings, {"projections": wiring.problem_check(part)}) as (asked, serving):
+                await wiring.run_until(asked, part.run(), serving=serving)
+
+    with wiring.database(settings) as url:
+        uvloop.run(run(url))
+
+
+@asynccontextmanager
+async def _beside(settings: Settings, checks: dict[str, Any]) -> AsyncIterator[tuple[asyncio.Event, Any]]:
+    """What runs beside a part that has no HTTP of its own: /readyz, if a port is set for it."""
+    async with wiring.until_asked_to_stop() as asked:
+        if settings.health_port is None:
+            wiring.freeze()
+            yield asked, None
+        else:
+            listener = wiring.listen(settings, settings.health_port)
+            yield asked, wiring.serve(wiring.http_server(wiring.health(checks)), listener, asked)
+
+
+def _greet(settings: Settings, port: int, url: str) -> None:
+    data = settings.data_dir.resolve() if settings.database_url is None else _without_password(url)
+    base = f"http://{settings.host}:{port}"
+    kafka = settings.kafka_bootstrap_servers or "none: projections follow the log"
+    console.print(f"orderlog  {base}", highlight=False)
+    console.print(f"data      {data}", highlight=False, soft_wrap=True)
+    console.print(f"Kafka     {kafka}", highlight=False)
+    console.print(f"docs      {base}/docs", highlight=False)
+    console.print(f"token     {_orderlog()} token --role staff", highlight=False, soft_wrap=True)
+
+
+def _orderlog() -> str:
+    """How to type the command here."""
+    local = Path(".venv/bin/orderlog")
+    return str(local) if local.exists() else "orderlog"
+
+
+def _without_password(url: str) -> str:
+    where = conninfo_to_dict(url)
+    return f"{where.get('host')}:{where.get('port', 5432)}/{where.get('dbname')}"
+
+
+# Data --------------------------------------------------------------------------------------------------------
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A CSV, perhaps gzipped, with the columns " + ", ".join(COLUMNS) + ".")],
+    rejects: Annotated[
+        Path | None, typer.Option(help="Where to write each line that was refused, with the reason.")
+    ] = None,
+) -> None:
+    """Place real invoices as orders, confirm and ship them, each at its own time. Run it again after an interruption:
+    nothing is placed twice."""
+    settings = _settings()
+    if not file.is_file():
+        raise CannotStart(f"there is no file {file}")
+    contents = retail_csv.read(file)
+    with wiring.database(settings) as url, wiring.opened(url) as events, _progress() as progress:
+        task = progress.add_task("importing", total=contents.lines)
+
+        async def run() -> Imported:
+            async with wiring.processing(events) as processor:
+                return await importing.import_invoices(processor, contents, lambda n: progress.advance(task, n))
+
+        done = uvloop.run(run())
+    if rejects is not None:
+        _write_rejects(rejects, done.rejects)
+    _report(done, rejects)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f}/s")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("lines"),
+        _Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield progress
+
+
+def _write_rejects(path: Path, rejects: list[Reject]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["line", "reason", *COLUMNS])
+        writer.writerows([reject.line, reject.reason, *reject.fields] for reject in rejects)
+
+
+def _report(done: Imported, rejects: Path | None) -> None:
+    table = Table(show_header=False, box=None)
+    rows = {
+        "lines in the file": done.lines,
+        "imported": done.lines_imported,
+        "rejected": len(done.rejects),
+        "orders": done.orders,
+        "of these placed now": done.placed,
+    }
+    for name, count in rows.items():
+        table.add_row(name, f"{count:,}")
+    table.add_row("gross", f"{done.gross / 100:,.2f} {retail_csv.CURRENCY}")
+    console.print(table)
+    reasons = Counter(reject.reason.split(" is not between")[0].rstrip("-0123456789 ") for reject in done.rejects)
+    for reason, count in reasons.most_common(5):
+        console.print(f"rejected {count:,}: {reason}", highlight=False)
+    if done.rejects:
+        console.print(f"rejects are in {rejects}" if rejects else "see each with --rejects FILE", highlight=False)
+
+
+@app.command()
+def token(
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(get_args(Role))}.")],
+    customer: Annotated[str | None, typer.Option(metavar="ID", help="Whose orders: for the role customer.")] = None,
+    ttl: Annotated[str, typer.Option(help="How long it is good for, such as 30m, 1h or 7d.")] = "1h",
+) -> None:
+    """Print a bearer token, signed with the installation's key."""
+    if role not in get_args(Role):
+        raise CannotStart(f"{role!r} is not a role; there are {', '.join(get_args(Role))}")
+    if (role == "customer") != (customer is not None):
+        raise CannotStart("a customer's token names the customer: --role customer --customer ID; no other one does")
+    settings = _settings()
+    tokens = wiring.token_maker(settings, secret_key(settings))
+    typer.echo(tokens.issue(customer or role, [role], _lifetime(ttl)))  # type: ignore[list-item]  checked above
+
+
+def _lifetime(text: str) -> timedelta:
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not number.isdecimal() or not 0 < int(number) < 100_000:  # noqa: PLR2004  no overflow
+        raise CannotStart(f"--ttl {text!r} is not a time such as 30m, 1h or 7d")
+    return timedelta(**{units[unit]: int(number)})
+
+
+@app.command("database-url")
+def database_url() -> None:
+    """Print the address of the database in use, for psql and notebooks."""
+    settings = _settings()
+    url = settings.database_url or EmbeddedPostgres(settings.data_dir).running()
+    if url is None:
+        raise CannotStart("the embedded PostgreSQL does not run; start it with `orderlog serve`")
+    typer.echo(url)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables up to this version. Every other command does so at its start, too."""
+    with wiring.database(_settings()):
+        console.print("The tables are up to date.")
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    logs.configure(settings.log_format)
+    return settings
+
+
+if __name__ == "__main__":
+    main()

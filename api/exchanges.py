@@ -1,0 +1,91 @@
+"""The frame of every exchange but the lean commands': a request id, and a problem for whatever goes wrong."""
+
+from http import HTTPStatus
+from typing import Any
+
+import psycopg
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import PROBLEMS, Place, Problem, invalid, pointer, sentence, unavailable
+from api.ids import request_id_from
+from events.log import LogUnavailable
+
+log = structlog.get_logger()
+
+_BY_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported-media-type"}
+
+
+def of(error: Exception) -> Problem:
+    """The problem that an exception is; one that nobody foresaw is logged here, once."""
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():
+            return invalid([_parameter(one) for one in error.errors()])
+        case HTTPException():
+            return _http(error)
+        case LogUnavailable() | psycopg.OperationalError():
+            log.warning("database unavailable", error=str(error))
+            return unavailable()
+        case _:
+            log.error("request failed", exc_info=error)
+            return Problem("internal-error", "The error was logged under this request_id.")
+
+
+def _parameter(error: dict[str, Any]) -> Place:
+    where, *path = error["loc"]
+    return Place(pointer(path), sentence(error["msg"]), str(where))
+
+
+def _http(error: HTTPException) -> Problem:
+    headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    if error.status_code in _BY_STATUS:
+        code = _BY_STATUS[error.status_code]
+        return Problem(code, f"{PROBLEMS[code][1]}; /docs lists what there is.", headers=headers)
+    title = HTTPStatus(error.status_code).phrase
+    return Problem(
+        title.lower().replace(" ", "-"), str(error.detail), headers=headers, status_and_title=(error.status_code, title)
+    )
+
+
+def as_response(request: Request, error: Exception) -> Response:
+    """The handler that FastAPI calls for every exception it knows of."""
+    answer = of(error).answer(request.scope["request_id"])
+    response = Response(answer.body, answer.status)
+    response.raw_headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+    return response
+
+
+class Exchanges:
+    """ASGI middleware: gives each request its id, and answers with a problem whatever was not foreseen."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+        request_id = request_id_from(dict(scope["headers"]))
+        scope["request_id"] = request_id
+        header = (b"request-id", request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if started:
+                raise
+            await of(error).answer(request_id).send(send, [header])

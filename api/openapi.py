@@ -1,0 +1,186 @@
+"""The OpenAPI 3.1 document: the reads as FastAPI knows them, the commands from their own table, and every problem."""
+
+import re
+from collections.abc import Sequence
+from inspect import cleandoc
+from typing import Any
+
+import msgspec
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
+
+from api.answers import JSON
+from api.errors import PROBLEMS, Place
+from api.refusals import STATUS
+from api.routes import PLACE, ROUTES, Route
+from api.views import ANSWERS
+from commands.order import PlaceOrder
+from projections.shapes import OrderView, ProductView
+
+Json = dict[str, Any]
+
+VERSION = "1"
+_SCHEMAS = "#/components/schemas/"
+_OPEN = ("/livez", "/readyz")
+
+DESCRIPTION = """An event-sourced order backend. Money is an integer count of minor units, times are RFC 3339 UTC, and
+errors are problem details (RFC 9457). A command that is tried again with the same Idempotency-Key is one command."""
+
+_HEADERS: dict[str, Json] = {
+    "Idempotency-Key": {
+        "description": "your own name for this request: the same when you try it again",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    },
+    "If-Match": {
+        "description": "the ETag that you have seen; refused with 412 when it is another by now",
+        "schema": {"type": "string", "examples": ['"17"']},
+    },
+    "Request-Id": {
+        "description": "shown in the answer and in the history",
+        "schema": {"type": "string", "maxLength": 128, "pattern": "^[!-~]+$"},
+    },
+}
+
+_ANSWERED: dict[str, Json] = {
+    "ETag": {"description": "the version", "schema": {"type": "string"}},
+    "Consistency-Token": {"description": "how far the log had come", "schema": {"type": "string"}},
+    "Request-Id": {"schema": {"type": "string"}},
+    "Idempotency-Replayed": {"description": "true when this answer was given before", "schema": {"type": "string"}},
+}
+
+
+def document(routes: Sequence[BaseRoute]) -> Json:
+    described = get_openapi(
+        title="orderlog", version=VERSION, openapi_version="3.1.0", description=DESCRIPTION, routes=routes
+    )
+    schemas = described.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas |= _answer_schemas() | {"Problem": _problem()}
+    for path, methods in described["paths"].items():
+        for operation in methods.values():
+            _complete_read(path, operation)
+    for route in ROUTES:
+        described["paths"].setdefault(route.path, {})[route.method.lower()] = _command(route, schemas)
+    described["components"]["securitySchemes"] = {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "`orderlog token` prints one",
+        }
+    }
+    described["security"] = [{"bearer": []}]
+    return described
+
+
+def _answer_schemas() -> dict[str, Json]:
+    shapes = list(dict.fromkeys([*ANSWERS.values(), OrderView, ProductView]))
+    _, schemas = msgspec.json.schema_components(shapes, ref_template=_SCHEMAS + "{name}")
+    return dict(schemas)
+
+
+def _complete_read(path: str, operation: Json) -> None:
+    """What the framework cannot know: the shape of the answer, and that errors are problems."""
+    name = operation["operationId"].removesuffix(_suffix(path))
+    operation["operationId"] = name
+    operation["responses"] = {
+        "200": {"description": "so it is", "content": _content(ANSWERS[name].__name__)},
+        **_problems([401, 403, 404, 422, 503]),
+    }
+    operation.pop("security", None)
+    if path in _OPEN:
+        operation["security"] = []
+        operation["responses"].pop("401")
+
+
+def _suffix(path: str) -> str:
+    """What FastAPI puts behind a function's name to make an id of it."""
+    return re.sub(r"\W", "_", path) + "_get"
+
+
+def _command(route: Route, schemas: dict[str, Json]) -> Json:
+    name = route.command.__name__
+    schemas[name] = _body(route, schemas)
+    view = OrderView if route.about == "order_id" else ProductView
+    headers = dict(_ANSWERED)
+    if route is PLACE:
+        headers["Location"] = {"schema": {"type": "string", "format": "uri-reference"}}
+    told = cleandoc(route.command.__doc__ or "")
+    return {
+        "operationId": name[0].lower() + name[1:],
+        "summary": told.split(":")[0].split(";")[0].rstrip("."),
+        "description": f"{told} {'Customers (for themselves) and staff.' if route.customers else 'Staff only.'}",
+        "tags": ["orders" if route.about == "order_id" else "products"],
+        "parameters": [*_in_path(route), *_in_headers(route)],
+        "requestBody": {"required": bool(schemas[name].get("required")), "content": _content(name)},
+        "responses": {
+            str(route.success): {"description": "so it is", "headers": headers, "content": _content(view.__name__)},
+            **_problems([400, 401, 403, 404, 409, 412, 413, 415, 422, 500, 503]),
+        },
+    }
+
+
+def _body(route: Route, schemas: dict[str, Json]) -> Json:
+    """The command's schema without what rides in; its parts become components, named apart from the answers'."""
+    schema = route.command.model_json_schema(ref_template=_SCHEMAS + "{model}Input")
+    for name, part in schema.pop("$defs", {}).items():
+        schemas[f"{name}Input"] = part
+    made_up = {"order_id", "customer_id"} if route.command is PlaceOrder else set()
+    for name in route.rides_in:
+        schema["properties"].pop(name)
+    schema["required"] = [name for name in schema.get("required", []) if name not in route.rides_in | made_up]
+    if made_up:
+        schema["properties"]["order_id"]["description"] = "made unless given"
+        schema["properties"]["customer_id"]["description"] = "the caller's own for a customer; staff must give it"
+    return schema
+
+
+def _in_path(route: Route) -> list[Json]:
+    if f"{{{route.about}}}" not in route.path:
+        return []
+    kind = {"type": "string", "format": "uuid"} if route.about == "order_id" else {"type": "string", "maxLength": 64}
+    return [{"name": route.about, "in": "path", "required": True, "schema": kind}]
+
+
+def _in_headers(route: Route) -> list[Json]:
+    return [
+        {"name": name, "in": "header", "required": name == "Idempotency-Key" and route.needs_key, **header}
+        for name, header in _HEADERS.items()
+    ]
+
+
+def _content(name: str) -> Json:
+    return {JSON[1].decode(): {"schema": {"$ref": _SCHEMAS + name}}}
+
+
+def _problems(statuses: Sequence[int]) -> Json:
+    content = {"application/problem+json": {"schema": {"$ref": _SCHEMAS + "Problem"}}}
+    return {str(status): {"description": _when(status), "content": content} for status in statuses}
+
+
+def _when(status: int) -> str:
+    codes = [code for code, (its_status, _) in PROBLEMS.items() if its_status == status]
+    codes += [refusal.code for refusal, its_status in STATUS.items() if its_status == status]
+    return ", ".join(codes) or "refused: the code says why"
+
+
+def _problem() -> Json:
+    place = msgspec.json.schema(Place)["$defs"]["Place"]
+    return {
+        "type": "object",
+        "description": "What went wrong (RFC 9457). A refusal has further members, such as skus, that say about what.",
+        "required": ["type", "title", "status", "detail", "code", "request_id"],
+        "properties": {
+            "type": {"type": "string", "format": "uri"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string", "description": "stable: programs decide by it"},
+            "request_id": {"type": "string"},
+            "errors": {"type": "array", "items": place},
+            "current_status": {"type": "string"},
+            "current_version": {"type": "integer"},
+            "allowed_commands": {"type": "array", "items": {"type": "string"}},
+        },
+    }

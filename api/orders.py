@@ -1,0 +1,189 @@
+"""The writes: every command over HTTP, by one lean ASGI handler and the table that drives it.
+
+The command routes do not go through FastAPI: routing, dependencies and response models would cost more than the rest of
+the way of an order together. The table below is also what their part of the OpenAPI document is made from.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, cast
+
+from pydantic import ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import answers, consistency, errors, exchanges, ids, refusals, shapes
+from api.answers import JSON, Answer
+from api.auth import Caller, Tokens
+from api.errors import Place, Problem
+from api.requests import Gone, expected_version, idempotency_key, json_object, read_body, single
+from api.routes import PLACE, ROUTES, Route, route_of
+from commands.order import Order, PlaceOrder
+from commands.processor import (
+    Accepted,
+    AnyCommand,
+    Busy,
+    Failed,
+    KeyReused,
+    Processor,
+    Refused,
+    Reply,
+    Request,
+    Unavailable,
+)
+
+_RIDES_IN = {route.command: route.rides_in for route in ROUTES}
+_REPLAYED = (b"idempotency-replayed", b"true")
+
+
+class Commands:
+    """ASGI middleware that answers the command routes itself and passes all else on."""
+
+    def __init__(self, app: ASGIApp, processor: Processor, tokens: Tokens) -> None:
+        self._app = app
+        self._processor = processor
+        self._tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = route_of(scope) if scope["type"] == "http" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        request_id = ids.request_id_from(dict(scope["headers"]))
+        header = (b"request-id", request_id.encode())
+        try:
+            answer, replayed = await self._answered(*found, scope, receive, request_id)
+        except Gone:
+            return
+        except Exception as error:  # noqa: BLE001  each has its problem; one that was not foreseen is logged there
+            await exchanges.of(error).answer(request_id).send(send, (header,))
+            return
+        await answer.send(send, (header, _REPLAYED) if replayed else (header,))
+
+    async def _answered(
+        self, route: Route, about: str | None, scope: Scope, receive: Receive, request_id: str
+    ) -> tuple[Answer, bool]:
+        headers = single(scope["headers"])
+        caller = self._tokens.verify(headers.get(b"authorization"))
+        if not caller.is_staff and not (route.customers and caller.customer_id is not None):
+            raise Problem("forbidden", _who_may(route))
+        key = idempotency_key(headers, needed=route.needs_key)
+        version = expected_version(headers)
+        body = await read_body(receive, headers)
+        fields = json_object(body, headers.get(b"content-type"))
+        command, new = _command(route, about, fields, caller)
+        request = Request(
+            command=command,
+            actor=caller.subject,
+            answer=partial(_answer, route, command, request_id),
+            key=ids.stored_key(caller.subject, key) if key is not None else None,
+            fingerprint=ids.fingerprint(scope["method"], scope["path"], body) if key is not None else "",
+            expected_version=version,
+            new=new,
+            owner=caller.customer_id,
+            request_id=request_id,
+            traceparent=ids.traceparent_from(headers),
+        )
+        reply = await _taken(self._processor, request)
+        return answers.decode(reply.answer), reply.replayed
+
+
+def _who_may(route: Route) -> str:
+    return "Only customers and staff may do this." if route.customers else "Only staff may do this."
+
+
+async def _taken(processor: Processor, request: Request) -> Reply:
+    try:
+        return await processor.submit(request)
+    except Busy:
+        raise Problem("busy", "Try again in a second.", headers=[(b"retry-after", b"1")]) from None
+    except Unavailable:
+        raise errors.unavailable() from None
+    except KeyReused:
+        raise Problem(
+            "idempotency-key-reused", "Use a new key for a new request; an old one only to repeat it."
+        ) from None
+    except Failed:  # the processor has logged why
+        raise Problem("internal-error", "Nothing was changed. The error was logged under this request_id.") from None
+
+
+# The command -------------------------------------------------------------------------------------------------
+
+
+def _command(route: Route, about: str | None, fields: dict[str, Any], caller: Caller) -> tuple[AnyCommand, bool]:
+    """The command in a request, and whether its stream is certainly new. Raises a `Problem`."""
+    misplaced = _misplaced(route, fields)
+    new = False
+    if about is not None:
+        fields[route.about] = about
+    elif fields.get("order_id") is None:
+        fields["order_id"] = ids.new_order_id()
+        new = True
+    fields["at"] = datetime.now(UTC)
+    if route is PLACE and caller.customer_id is not None:
+        _for_oneself(fields, caller.customer_id)
+    try:
+        command = route.command.model_validate(fields)
+    except ValidationError as error:
+        raise errors.invalid([*misplaced, *errors.places(error)]) from None
+    if misplaced:
+        raise errors.invalid(misplaced)
+    if isinstance(command, PlaceOrder) and caller.customer_id is not None:
+        _at_our_prices(command)
+    return cast(AnyCommand, command), new
+
+
+def _misplaced(route: Route, fields: dict[str, Any]) -> list[Place]:
+    rides_in = _RIDES_IN[route.command]
+    if rides_in.isdisjoint(fields):
+        return []
+    reasons = {"at": "is set by the server, not in the body", route.about: "is set by the path, not in the body"}
+    return [Place(f"/{name}", reasons[name]) for name in sorted(rides_in & fields.keys())]
+
+
+def _for_oneself(fields: dict[str, Any], customer_id: str) -> None:
+    if fields.get("customer_id", customer_id) not in (customer_id, None):
+        place = Place("/customer_id", "must be your own, or left out")
+        raise Problem("forbidden", "A customer orders for itself only.", errors=[place])
+    fields["customer_id"] = customer_id
+
+
+def _at_our_prices(command: PlaceOrder) -> None:
+    """Raises a `Problem` that names what only staff may set."""
+    if pointers := list(_staff_only(command)):
+        places = [Place(one, "may be set by staff only") for one in pointers]
+        raise Problem("forbidden", f"A customer may not set {', '.join(pointers)}.", errors=places)
+
+
+def _staff_only(command: PlaceOrder) -> Iterator[str]:
+    for number, line in enumerate(command.lines):
+        if line.unit_price is not None:
+            yield f"/lines/{number}/unit_price"
+    if command.discount is not None:
+        yield "/discount"
+    if command.shipping is not None:
+        yield "/shipping"
+    if command.tax is not None:
+        yield "/tax"
+    if command.payment_terms != "prepaid":
+        yield "/payment_terms"
+
+
+# The answer --------------------------------------------------------------------------------------------------
+
+
+def _answer(route: Route, command: AnyCommand, request_id: str, outcome: Accepted | Refused) -> bytes:
+    """The answer to a decided command, as it is kept and replayed. Runs in the processor's thread."""
+    if isinstance(outcome, Refused):
+        return answers.encode(refusals.refused(outcome, command).answer(request_id))
+    state, version = outcome.state, outcome.version
+    headers: answers.Headers = (
+        JSON,
+        (b"etag", b'"%d"' % version),
+        (b"consistency-token", consistency.token(outcome.position).encode()),
+    )
+    if not isinstance(state, Order):
+        return answers.encode(Answer(route.success, headers, shapes.encode(shapes.product_view(state, version))))
+    if route is PLACE:
+        headers = (*headers, (b"location", f"/v1/orders/{state.placed.order_id}".encode()))
+    return answers.encode(Answer(route.success, headers, shapes.encode(shapes.order_view(state, version))))

@@ -1,0 +1,157 @@
+"""Reads invoices from a CSV in the form of the data set "Online Retail": what can be an order, and what cannot and why.
+
+Columns: InvoiceNo, StockCode, Description, Quantity, InvoiceDate (d/m/yyyy, perhaps with h:mm), UnitPrice (GBP),
+CustomerID, Country. An invoice number that begins with C is a cancellation or return.
+"""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+CURRENCY = "GBP"
+COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
+MOST = 1_000_000_000
+
+
+class NotInvoices(Exception):
+    """The file is not such a CSV; the sentence says what is missing."""
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """A line that is not imported."""
+
+    line: int  # in the file, from 1, the header included
+    reason: str
+    fields: list[str]
+
+
+class InvoiceLine(msgspec.Struct, frozen=True):
+    sku: str
+    name: str
+    quantity: int
+    unit_price: int  # pence
+
+
+class Invoice(msgspec.Struct):
+    number: str
+    customer: str | None
+    country: str
+    at: datetime
+    lines: dict[tuple[str, int], InvoiceLine]  # by code and price: such lines are merged
+    sources: list[Reject]  # its lines in the file, should it be refused as a whole
+
+
+class Contents(msgspec.Struct, frozen=True):
+    invoices: list[Invoice]
+    rejects: list[Reject]
+    lines: int  # of data, all of them
+
+
+class _Unfit(Exception):
+    """A line cannot be an order line."""
+
+
+def read(path: Path) -> Contents:
+    """The file's invoices, in its order. Raises `NotInvoices` or `OSError`."""
+    invoices: dict[str, Invoice] = {}
+    rejects: list[Reject] = []
+    lines = 0
+    with _opened(path) as text:
+        for number, fields, row in _rows(path, text):
+            lines += 1
+            try:
+                _add(invoices, row, Reject(number, "", fields), complete=len(fields) == len(row))
+            except _Unfit as unfit:
+                rejects.append(Reject(number, str(unfit), fields))
+    return Contents(list(invoices.values()), rejects, lines)
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", errors="replace", newline="")
+    return path.open(encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str], dict[str, str]]]:
+    try:
+        reader = csv.reader(text)
+        header = next(reader, [])
+        if missing := [column for column in COLUMNS if column not in header]:
+            raise NotInvoices(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(header) or 'none'}")
+        last = reader.line_num
+        for fields in reader:
+            yield last + 1, fields, dict(zip(header, fields, strict=False))
+            last = reader.line_num
+    except (csv.Error, gzip.BadGzipFile, EOFError) as error:
+        raise NotInvoices(f"{path} is not a readable CSV: {error}") from error
+
+
+def _add(invoices: dict[str, Invoice], row: dict[str, str], source: Reject, *, complete: bool) -> None:
+    if not complete or any(column not in row for column in COLUMNS):
+        raise _Unfit(f"the line has {len(source.fields)} fields, not as many as the header")
+    number = row["InvoiceNo"].strip()
+    if not number:
+        raise _Unfit("no invoice number")
+    if number.upper().startswith("C"):
+        raise _Unfit("a cancellation or return, not an order")
+    at = _date(row["InvoiceDate"].strip())
+    line = _line(row)
+    invoice = invoices.get(number)
+    if invoice is None:
+        customer = row["CustomerID"].strip() or None
+        invoice = invoices[number] = Invoice(number, customer, row["Country"].strip(), at, {}, [])
+    same = invoice.lines.get((line.sku, line.unit_price))
+    if same:
+        line = InvoiceLine(line.sku, same.name, same.quantity + line.quantity, line.unit_price)
+    invoice.lines[line.sku, line.unit_price] = line
+    invoice.sources.append(source)
+
+
+def _line(row: dict[str, str]) -> InvoiceLine:
+    sku = row["StockCode"].strip()
+    if not sku:
+        raise _Unfit("no stock code")
+    if len(sku) > 64 or not sku.isprintable():  # noqa: PLR2004  as commands.command.Sku
+        raise _Unfit(f"stock code {sku!r} is not 1 to 64 printable characters")
+    quantity = _quantity(row["Quantity"].strip())
+    name = "".join(filter(str.isprintable, row["Description"])).strip()[:200]
+    return InvoiceLine(sku, name or sku, quantity, _pence(row["UnitPrice"].strip()))
+
+
+def _quantity(text: str) -> int:
+    try:
+        quantity = int(text)
+    except ValueError:
+        raise _Unfit(f"quantity {text!r} is not a whole number") from None
+    if not 0 < quantity <= MOST:
+        raise _Unfit(f"quantity {quantity} is not between 1 and {MOST}")
+    return quantity
+
+
+def _pence(text: str) -> int:
+    try:
+        pence = Decimal(text) * 100
+        whole = int(pence)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise _Unfit(f"unit price {text!r} is not an amount") from None
+    if pence < 0 or whole > MOST:
+        raise _Unfit(f"unit price {text} is not between 0 and {MOST // 100}")
+    if pence != whole:
+        raise _Unfit(f"unit price {text} has more decimals than {CURRENCY} has")
+    return whole
+
+
+def _date(text: str) -> datetime:
+    for form in ("%d/%m/%Y", "%d/%m/%Y %H:%M"):
+        try:
+            return datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+    raise _Unfit(f"invoice date {text!r} is not d/m/yyyy, perhaps with h:mm")

@@ -1,0 +1,251 @@
+"""The reads over HTTP: orders, their history, products, reports, and whether the parts are well."""
+
+import asyncio
+from datetime import UTC, date, datetime
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+import structlog
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.auth import Caller
+from api.errors import Place, Problem, invalid
+from api.parts import Check, Parts
+from api.refusals import refused_read
+from api.requests import single
+from api.shapes import encode, with_allowed_commands
+from commands.command import Reference, Sku
+from commands.order import Status
+from commands.refusals import NoSuchOrder, NoSuchProduct
+from projections.shapes import DailySales, HistoryEntry, OrderSummary, OrderView, ProductView
+
+log = structlog.get_logger()
+
+CHECKED_WITHIN = 2.0  # seconds
+
+MOST_ITEMS = 200
+
+
+class OrderPage(msgspec.Struct, frozen=True):
+    items: list[OrderSummary]
+    next_cursor: str | None = None
+
+
+class ProductPage(msgspec.Struct, frozen=True):
+    items: list[ProductView]
+    next_cursor: str | None = None
+
+
+class History(msgspec.Struct, frozen=True):
+    items: list[HistoryEntry]
+
+
+class DailySalesReport(msgspec.Struct, frozen=True):
+    items: list[DailySales]
+
+
+class Me(msgspec.Struct, frozen=True):
+    """Whom the token says you are."""
+
+    subject: str
+    roles: list[str]
+    customer_id: str | None
+    expires: datetime
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What a part that is not ready says, by its name; empty when all are."""
+
+    status: str
+    parts: dict[str, str] = {}
+
+
+ANSWERS: dict[str, type[msgspec.Struct]] = {
+    "order": OrderView,
+    "orders": OrderPage,
+    "history": History,
+    "product": ProductView,
+    "products": ProductPage,
+    "daily_sales": DailySalesReport,
+    "me": Me,
+    "livez": Health,
+    "readyz": Health,
+}
+"""Name of a route to the shape that it answers, for the OpenAPI document."""
+
+
+class Wanted(BaseModel):
+    """Query parameters; one that does not exist is an error, so that a misspelt filter does not list everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=MOST_ITEMS)] = 50
+    cursor: Annotated[str | None, Field(max_length=1_000, description="next_cursor of the page before")] = None
+
+
+class WantedOrders(Wanted):
+    status: Status | None = None
+    customer_id: Annotated[Reference | None, Field(description="a customer's own, unless the caller may read all")] = (
+        None
+    )
+
+
+class Days(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    first: Annotated[date, Field(alias="from", description="the first day, such as 2010-12-01")]
+    last: Annotated[date, Field(alias="to", description="the last day, inclusive")]
+
+
+router = APIRouter()
+
+
+async def parts_of(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+Given = Annotated[Parts, Depends(parts_of)]
+
+
+async def bearer(request: Request, parts: Given) -> Caller:
+    return parts.tokens.verify(single(request.headers.raw).get(b"authorization"))
+
+
+Bearer = Annotated[Caller, Depends(bearer)]
+
+
+async def reader(caller: Bearer) -> Caller:
+    if not (caller.reads_all or caller.customer_id is not None):
+        raise Problem("forbidden", "The token gives none of the roles customer, staff, analyst, admin.")
+    return caller
+
+
+Reader = Annotated[Caller, Depends(reader)]
+
+
+@router.get("/v1/orders/{order_id}", summary="An order", tags=["orders"])
+async def order(order_id: UUID, request: Request, caller: Reader, parts: Given) -> Response:
+    view = await parts.queries.order(order_id)
+    if view is None or not _may_see(caller, view.customer_id):
+        raise refused_read(NoSuchOrder())
+    return _tagged(request, view.version, with_allowed_commands(view))
+
+
+@router.get("/v1/orders", summary="Orders, the newest first", tags=["orders"])
+async def orders(wanted: Annotated[WantedOrders, Query()], caller: Reader, parts: Given) -> Response:
+    customer = _customer(wanted.customer_id, caller)
+    status = wanted.status.value if wanted.status else None
+    listing = ("orders", customer, status)
+    after = parts.cursors.read(wanted.cursor, listing, tuple[datetime, UUID]) if wanted.cursor else None
+    found = await parts.queries.orders(customer, status, wanted.limit + 1, after)
+    items = found[: wanted.limit]
+    more = parts.cursors.after(listing, (items[-1].placed_at, items[-1].order_id)) if len(found) > len(items) else None
+    return _page("/v1/orders", wanted, OrderPage(items, more))
+
+
+@router.get("/v1/orders/{order_id}/events", summary="An order's history", tags=["orders"])
+async def history(order_id: UUID, caller: Reader, parts: Given) -> Response:
+    items = await parts.queries.history(order_id, None if caller.reads_all else caller.customer_id)
+    if not items:
+        raise refused_read(NoSuchOrder())
+    return _json(History(items))
+
+
+@router.get("/v1/products", summary="The catalogue, by SKU", tags=["products"])
+async def products(wanted: Annotated[Wanted, Query()], caller: Reader, parts: Given) -> Response:  # noqa: ARG001  who may
+    listing = ("products",)
+    after = parts.cursors.read(wanted.cursor, listing, str) if wanted.cursor else None
+    found = await parts.queries.products(wanted.limit + 1, after)
+    items = found[: wanted.limit]
+    more = parts.cursors.after(listing, items[-1].sku) if len(found) > len(items) else None
+    return _page("/v1/products", wanted, ProductPage(items, more))
+
+
+@router.get("/v1/products/{sku:path}", summary="A product and its stock", tags=["products"])
+async def product(sku: Sku, request: Request, caller: Reader, parts: Given) -> Response:  # noqa: ARG001  who may
+    view = await parts.queries.product(sku)
+    if view is None:
+        raise refused_read(NoSuchProduct())
+    return _tagged(request, view.version, view)
+
+
+@router.get("/v1/reports/daily-sales", summary="Sales by day and currency", tags=["reports"])
+async def daily_sales(days: Annotated[Days, Query()], caller: Reader, parts: Given) -> Response:
+    if not caller.reads_all:
+        raise Problem("forbidden", "Only staff, analysts and admins may read reports.")
+    if days.first > days.last:
+        raise invalid([Place("/to", "must not be before from", "query")])
+    return _json(DailySalesReport(await parts.queries.daily_sales(days.first, days.last)))
+
+
+@router.get("/v1/auth/me", summary="Who the token says you are", tags=["auth"])
+async def me(caller: Bearer) -> Response:
+    expires = datetime.fromtimestamp(caller.expires, UTC)
+    return _json(Me(caller.subject, sorted(caller.roles), caller.customer_id, expires))
+
+
+@router.get("/livez", summary="Whether the process answers", tags=["health"])
+async def livez() -> Response:
+    return _json(Health("ok"))
+
+
+@router.get("/readyz", summary="Whether every part is ready", tags=["health"])
+async def readyz(parts: Given) -> Response:
+    reasons = await asyncio.gather(*(_reason(name, check) for name, check in parts.checks.items()))
+    waiting = {name: reason for name, reason in zip(parts.checks, reasons, strict=True) if reason is not None}
+    if waiting:
+        raise Problem("not-ready", f"Not ready: {', '.join(waiting)}.", headers=[(b"retry-after", b"1")], parts=waiting)
+    return _json(Health("ready"))
+
+
+def _may_see(caller: Caller, customer_id: str) -> bool:
+    return caller.reads_all or caller.customer_id == customer_id
+
+
+def _customer(asked: str | None, caller: Caller) -> str | None:
+    """Whose orders to list; None for everybody's."""
+    if caller.reads_all:
+        return asked
+    if asked not in (None, caller.customer_id):
+        raise Problem("forbidden", "A customer may list its own orders only.")
+    return caller.customer_id
+
+
+async def _reason(name: str, check: Check) -> str | None:
+    try:
+        async with asyncio.timeout(CHECKED_WITHIN):
+            return await check()
+    except TimeoutError:
+        return f"did not answer within {CHECKED_WITHIN:g} s"
+    except Exception as error:
+        log.exception("readiness check failed", part=name)
+        return type(error).__name__
+
+
+def _json(content: msgspec.Struct) -> Response:
+    return Response(encode(content), media_type="application/json", headers={"cache-control": "private, no-cache"})
+
+
+def _tagged(request: Request, version: int, view: msgspec.Struct) -> Response:
+    """With its version as ETag; 304 for who has it already."""
+    tag = f'"{version}"'
+    known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    response = (
+        Response(status_code=304, headers={"cache-control": "private, no-cache"})
+        if {tag, "*"} & {*known}
+        else _json(view)
+    )
+    response.headers["etag"] = tag
+    return response
+
+
+def _page(path: str, wanted: Wanted, page: OrderPage | ProductPage) -> Response:
+    response = _json(page)
+    if page.next_cursor is not None:
+        query = wanted.model_dump(exclude_none=True, exclude_unset=True, mode="json") | {"cursor": page.next_cursor}
+        response.headers["link"] = f'<{path}?{urlencode(query)}>; rel="next"'
+    return response

@@ -1,0 +1,351 @@
+"""Puts the parts together: each part is a context manager here, and a command of the command line is a few of them."""
+
+import asyncio
+import fcntl
+import gc
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
+from typing import Any
+
+import psycopg
+import structlog
+import uvicorn
+from psycopg_pool import AsyncConnectionPool
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from api import shapes
+from api.app import create_app
+from api.auth import Tokens
+from api.cursors import Cursors
+from api.embedded import EmbeddedPostgres
+from api.live import Live
+from api.parts import Check, Parts
+from api.settings import Settings, secret_key
+from commands.processor import Processor
+from events.log import Log
+from events.relay import Relay
+from events.topics import ensure_topics
+from projections.catalogue import PROJECTIONS
+from projections.changes import Changes
+from projections.feed import Feed, LogFeed
+from projections.kafka_feed import KafkaFeed
+from projections.migrate import migrate
+from projections.queries import Queries
+from projections.worker import Worker
+
+GRACE = 3
+"""Seconds that requests under way have to finish when the process is asked to stop."""
+
+log = structlog.get_logger()
+
+
+class CannotStart(Exception):
+    """The process cannot start; the sentence says why and what would be right."""
+
+
+# The database ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The address of the log's and the read side's database, ready for use; the embedded one runs meanwhile."""
+    if settings.database_url is not None:
+        yield _prepared(settings.database_url)
+        return
+    postgres = EmbeddedPostgres(settings.data_dir)
+    url = postgres.start()
+    try:
+        yield _prepared(url)
+    finally:
+        postgres.stop()
+
+
+def _prepared(url: str) -> str:
+    try:
+        with psycopg.connect(url, connect_timeout=5):
+            pass
+    except psycopg.OperationalError as error:
+        where = psycopg.conninfo.conninfo_to_dict(url)
+        address = f"{where.get('host')}:{where.get('port', 5432)}/{where.get('dbname', '')}"
+        why = " ".join(str(error).split())
+        raise CannotStart(
+            f"the database at {address} does not answer ({why}); start it, or set ORDERLOG_DATABASE_URL to where it is"
+        ) from error
+    log_ = Log(url)
+    try:
+        log_.create()
+    finally:
+        log_.close()
+    migrate(url)
+    return url
+
+
+@contextmanager
+def one_server(settings: Settings) -> Iterator[None]:
+    """Keeps a second `orderlog serve` off a data folder."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with (settings.data_dir / "serve.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CannotStart(
+                f"another `orderlog serve` uses the data folder {settings.data_dir.resolve()}; "
+                "stop it, or set ORDERLOG_DATA_DIR to another folder"
+            ) from None
+        yield
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Log]:
+    events = Log(url)
+    try:
+        yield events
+    finally:
+        events.close()
+
+
+# The parts ---------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def processing(events: Log) -> AsyncIterator[Processor]:
+    processor = Processor(events)
+    processor.start()
+    try:
+        yield processor
+    finally:
+        await processor.stop()
+
+
+@asynccontextmanager
+async def http(settings: Settings, events: Log, checks: Mapping[str, Check]) -> AsyncIterator[ASGIApp]:
+    """The whole edge: writes, reads and the live feed."""
+    secret = secret_key(settings)
+    tokens = token_maker(settings, secret)
+    async with (
+        AsyncConnectionPool(events.url, min_size=1, max_size=8, open=False, kwargs={"autocommit": True}) as pool,
+        processing(events) as processor,
+    ):
+        queries = Queries(pool)
+        changes = Changes(events.url, pool, queries, complete=shapes.with_allowed_commands)
+        live = Live(changes, tokens, queries)
+        live.start()
+        parts = Parts(
+            processor=processor,
+            queries=queries,
+            tokens=tokens,
+            cursors=Cursors(secret),
+            checks={"database": _database_check(events), **checks},
+            cors_origins=settings.cors_origins,
+        )
+        try:
+            yield _Closing(create_app(parts, routes=live.routes), live)
+        finally:
+            await live.stop()
+
+
+class _Closing:
+    """An application whose sockets are closed before the server waits for them."""
+
+    def __init__(self, app: ASGIApp, live: Live) -> None:
+        self._app, self.live = app, live
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app(scope, receive, send)
+
+
+def token_maker(settings: Settings, secret: bytes) -> Tokens:
+    return Tokens(secret, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+
+
+def worker(settings: Settings, url: str, events: Log, names: list[str]) -> Worker:
+    """A worker for the named projections, or for all of them."""
+    chosen = [PROJECTIONS[name] for name in names] if names else list(PROJECTIONS.values())
+    return Worker(url, chosen, _feed(settings, events, names))
+
+
+async def work(part: Worker) -> None:
+    """Run a worker in a thread of its own, so that it does not hold up the answers of this one."""
+    ended = asyncio.wrap_future(part.start())
+    try:
+        await asyncio.shield(ended)
+    finally:
+        await part.stop()
+
+
+def _feed(settings: Settings, events: Log, names: list[str]) -> Feed:
+    if settings.kafka_bootstrap_servers is None:
+        return LogFeed(events)
+    group = ".".join(["orderlog.projections", *sorted(names)])
+    return KafkaFeed(settings.kafka_bootstrap_servers, group)
+
+
+def relay(settings: Settings, events: Log) -> Relay:
+    if settings.kafka_bootstrap_servers is None:
+        raise CannotStart("the relay needs ORDERLOG_KAFKA_BOOTSTRAP_SERVERS, such as kafka:9092")
+    return Relay(events, settings.kafka_bootstrap_servers, partitions=settings.kafka_partitions)
+
+
+async def ready_topics(settings: Settings) -> None:
+    """Make the topics, where Kafka is used. Raises what `ensure_topics` raises."""
+    if settings.kafka_bootstrap_servers is not None:
+        await ensure_topics(settings.kafka_bootstrap_servers, settings.kafka_partitions)
+
+
+# Whether they are ready --------------------------------------------------------------------------------------
+
+
+def _database_check(events: Log) -> Check:
+    async def check() -> str | None:
+        try:
+            await asyncio.wait_for(asyncio.to_thread(events.head), 3)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is why the database is not ready
+            return f"the log's database does not answer: {error}"
+        return None
+
+    return check
+
+
+def problem_check(part: Worker | Relay) -> Check:
+    """A worker or a relay knows itself what it waits for."""
+
+    async def check() -> str | None:
+        return part.problem
+
+    return check
+
+
+def health(checks: Mapping[str, Check]) -> ASGIApp:
+    """/livez and /readyz for a part that has no other HTTP."""
+
+    async def live(_: object) -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(_: object) -> JSONResponse:
+        reasons = {name: reason for name, check in checks.items() if (reason := await check()) is not None}
+        return JSONResponse({"status": "waiting" if reasons else "ready", "reasons": reasons}, 503 if reasons else 200)
+
+    return Starlette(routes=[Route("/livez", live), Route("/readyz", ready)])
+
+
+# The process -------------------------------------------------------------------------------------------------
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but for signals, which are the process's own, and for sockets, which it tells to come back."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.live: Live | None = getattr(config.app, "live", None)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        closing = asyncio.create_task(self.live.stop()) if self.live is not None else None
+        await super().shutdown(sockets)
+        if closing is not None:
+            await closing
+
+
+def listen(settings: Settings, port: int) -> socket.socket:
+    """The socket to serve on. Raises `CannotStart` when the port is in use."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, port))
+    except OSError as error:
+        listener.close()
+        raise CannotStart(
+            f"cannot listen on {settings.host}:{port} ({error.strerror}); "
+            "stop what listens there, or set ORDERLOG_PORT to another port"
+        ) from None
+    return listener
+
+
+def http_server(app: ASGIApp) -> Server:
+    return Server(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            ws_max_size=1024 * 1024,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=4096,
+            timeout_graceful_shutdown=GRACE,
+        )
+    )
+
+
+@asynccontextmanager
+async def until_asked_to_stop() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set; a second one ends the process at once."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+            signal.signal(number, _at_once)
+        asked.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask)
+    yield asked
+
+
+def _at_once(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+async def serve(server: Server, listener: socket.socket, asked: asyncio.Event) -> None:
+    """Until asked to stop; then what is under way is finished."""
+    freeze()
+    serving = asyncio.create_task(server.serve([listener]))
+    asking = asyncio.create_task(asked.wait())
+    await asyncio.wait([serving, asking], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    asking.cancel()
+    await serving
+
+
+async def run_until(asked: asyncio.Event, *parts: Any, serving: Any = None) -> None:
+    """Run coroutines until asked to stop, when `serving` ends by itself. One that fails ends them all, loudly."""
+    server = asyncio.ensure_future(serving) if serving is not None else None
+    tasks = [*([server] if server else []), *(asyncio.ensure_future(part) for part in parts)]
+    asking = asyncio.create_task(asked.wait())
+    try:
+        done, _ = await asyncio.wait([asking, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        if asking in done and server:
+            await server
+        for task in done - {asking}:
+            task.result()
+    finally:
+        asking.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def freeze() -> None:
+    """Keep what lives as long as the process from the garbage collector, which makes the slowest answers."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    sys.setswitchinterval(0.0005)  # the processor's thread holds the log's lock: it must not wait long for its turn

@@ -1,0 +1,1 @@
+"""The edge: what people send and what they get."""

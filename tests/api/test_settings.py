@@ -1,0 +1,149 @@
+"""The settings: one clear line for what cannot be used, and a secret key that is made once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from api.settings import Settings, SettingsError, load_settings, secret_key
+
+LONG_ENOUGH = "k" * 32
+NO_FILE = Path("no such file")
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("ORDERLOG_"):
+            monkeypatch.delenv(name)
+
+
+def test_nothing_needs_to_be_set() -> None:
+    settings = load_settings(NO_FILE)
+
+    assert (settings.host, settings.port, settings.data_dir) == ("127.0.0.1", 8000, Path(".orderlog"))
+    assert (settings.database_url, settings.kafka_bootstrap_servers, settings.secret_key) == (None, None, None)
+
+
+def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / ".env"
+    file.write_text(
+        "ORDERLOG_PORT=1\nORDERLOG_HOST=0.0.0.0\nPOSTGRES_PASSWORD=x\nORDERLOG_CORS_ORIGINS=http://a, https://b:1\n"
+    )
+    monkeypatch.setenv("ORDERLOG_PORT", "2")
+
+    settings = load_settings(file)
+
+    assert (settings.port, settings.host) == (2, "0.0.0.0")
+    assert settings.cors_origins == ("http://a", "https://b:1")
+
+
+def test_a_setting_of_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERLOG_DATABASE_URL", "")
+
+    assert load_settings(NO_FILE).database_url is None
+
+
+def test_the_names_of_the_test_suite_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERLOG_TEST_DATABASE_URL", "x")
+
+    load_settings(NO_FILE)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"ORDERLOG_PROT": "1"}, ["ORDERLOG_PROT is not a setting", "did you mean ORDERLOG_PORT?"]),
+        ({"orderlog_databse_url": "1"}, ["orderlog_databse_url", "ORDERLOG_DATABASE_URL?"]),
+        ({"ORDERLOG_XYZZY": "1"}, ["ORDERLOG_XYZZY", "the settings are ORDERLOG_HOST, ORDERLOG_PORT"]),
+        ({"ORDERLOG_PORT": "eighty"}, ["ORDERLOG_PORT", "valid integer", "0 to 65535"]),
+        ({"ORDERLOG_PORT": "70000"}, ["ORDERLOG_PORT", "65535"]),
+        ({"ORDERLOG_LOG_FORMAT": "xml"}, ["ORDERLOG_LOG_FORMAT", "console or json"]),
+        (
+            {"ORDERLOG_DATABASE_URL": "mysql://x", "ORDERLOG_SECRET_KEY": LONG_ENOUGH},
+            ["ORDERLOG_DATABASE_URL", "postgresql://"],
+        ),
+        ({"ORDERLOG_DATABASE_URL": "postgresql://x"}, ["ORDERLOG_SECRET_KEY is not set", "32 bytes or more"]),
+        ({"ORDERLOG_SECRET_KEY": "hunter2"}, ["ORDERLOG_SECRET_KEY", "7 bytes", "32 bytes or more"]),
+        ({"ORDERLOG_KAFKA_BOOTSTRAP_SERVERS": "kafka"}, ["ORDERLOG_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"]),
+        ({"ORDERLOG_CORS_ORIGINS": "shop.example"}, ["ORDERLOG_CORS_ORIGINS", "shop.example is not", "https://"]),
+        ({"ORDERLOG_JWKS_URL": "https://x"}, ["ORDERLOG_JWKS_URL", "not supported yet"]),
+        ({"ORDERLOG_PORT": "x", "ORDERLOG_LOG_FORMAT": "y"}, ["ORDERLOG_PORT", "ORDERLOG_LOG_FORMAT"]),
+    ],
+)
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_what_cannot_be_used_is_told_in_one_line(
+    given: dict[str, str], told: list[str], where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    for name, value in given.items():
+        if where == "environment":
+            monkeypatch.setenv(name, value)
+        else:
+            file.write_text(f"{file.read_text() if file.exists() else ''}{name}={value}\n")
+
+    with pytest.raises(SettingsError) as refused:
+        load_settings(file)
+
+    assert "\n" not in str(refused.value)
+    assert not [part for part in told if part not in str(refused.value)], str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+# The secret key ----------------------------------------------------------------------------------------------
+
+
+def embedded(folder: Path) -> Settings:
+    return Settings(data_dir=folder)
+
+
+def test_a_secret_key_is_made_once_and_is_its_owners_only(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "data"
+
+    secret = secret_key(embedded(folder))
+
+    assert len(secret) >= 32
+    assert secret_key(embedded(folder)) == secret
+    assert (folder / "secret-key").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in folder.iterdir()] == ["secret-key"]
+
+
+def test_a_secret_key_that_is_set_is_used(tmp_path: Path) -> None:
+    assert secret_key(Settings(data_dir=tmp_path, secret_key=LONG_ENOUGH)) == LONG_ENOUGH.encode()
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_that_start_at_once_have_one_secret_key(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from api.settings import Settings, secret_key;"
+        "sys.stdout.buffer.write(secret_key(Settings(data_dir=Path(sys.argv[1]))))"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) for _ in range(4)
+    ]
+    keys = {process.communicate()[0] for process in started}
+
+    assert [process.returncode for process in started] == [0] * 4
+    assert keys == {secret_key(embedded(tmp_path))}
+
+
+@pytest.mark.parametrize(
+    ("mode", "content", "told"),
+    [(0o644, LONG_ENOUGH, "can be read by others"), (0o600, "short", "has 5 bytes"), (0o600, "", "has 0 bytes")],
+)
+def test_a_secret_key_that_is_not_safe_is_refused(tmp_path: Path, mode: int, content: str, told: str) -> None:
+    path = tmp_path / "secret-key"
+    path.write_text(content)
+    path.chmod(mode)
+
+    with pytest.raises(SettingsError, match=told):
+        secret_key(embedded(tmp_path))
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(SettingsError, match=r"Not a directory.*ORDERLOG_DATA_DIR must be a folder"):
+        secret_key(embedded(tmp_path / "file" / "data"))
