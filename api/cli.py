@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, cast, get_args
 
 import typer
 import uvloop
@@ -54,6 +54,9 @@ EXPLAINED = (
     TopicRefused,
 )
 """Errors whose sentence is all that a person needs."""
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended: 128 + SIGINT."""
 
 app = typer.Typer(
     name="orderlog",
@@ -113,7 +116,6 @@ def serve() -> None:
     settings = _settings()
     listener = wiring.listen(settings, settings.port)
     with wiring.one_server(settings), wiring.database(settings) as url:
-        _greet(settings, listener.getsockname()[1], url)
         uvloop.run(_serve_all(settings, listener, url))
     console.print("Stopped.")
 
@@ -121,6 +123,7 @@ def serve() -> None:
 async def _serve_all(settings: Settings, listener: Any, url: str) -> None:
     with wiring.opened(url) as events:
         await wiring.ready_topics(settings)
+        _greet(settings, listener.getsockname()[1], url)
         worker = wiring.worker(settings, url, events, [])
         relay = wiring.relay(settings, events) if settings.kafka_bootstrap_servers else None
         checks = {"projections": wiring.problem_check(worker)}
@@ -192,7 +195,7 @@ async def _beside(settings: Settings, checks: dict[str, Any]) -> AsyncIterator[t
             wiring.freeze()
             yield asked, None
         else:
-            listener = wiring.listen(settings, settings.health_port)
+            listener = wiring.listen(settings, settings.health_port, "ORDERLOG_HEALTH_PORT")
             yield asked, wiring.serve(wiring.http_server(wiring.health(checks)), listener, asked)
 
 
@@ -233,6 +236,8 @@ def import_(
     settings = _settings()
     if not file.is_file():
         raise CannotStart(f"there is no file {file}")
+    if rejects is not None:
+        _require_writable(rejects)
     contents = retail_csv.read(file)
     with wiring.database(settings) as url, wiring.opened(url) as events, _progress() as progress:
         task = progress.add_task("importing", total=contents.lines)
@@ -241,7 +246,12 @@ def import_(
             async with wiring.processing(events) as processor:
                 return await importing.import_invoices(processor, contents, lambda n: progress.advance(task, n))
 
-        done = uvloop.run(run())
+        try:
+            done = uvloop.run(run())
+        except KeyboardInterrupt:
+            progress.stop()
+            console.print("Interrupted. What is placed stays placed; run it again for the rest.")
+            raise typer.Exit(INTERRUPTED) from None
     if rejects is not None:
         _write_rejects(rejects, done.rejects)
     _report(done, rejects)
@@ -265,6 +275,14 @@ def _progress() -> Iterator[Progress]:
     )
     with Progress(*columns, console=console) as progress:
         yield progress
+
+
+def _require_writable(path: Path) -> None:
+    """Before anything is placed, not after an hour of it."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise CannotStart(f"the rejects cannot be written to {path} ({error.strerror}); name another file") from None
 
 
 def _write_rejects(path: Path, rejects: list[Reject]) -> None:
@@ -307,7 +325,7 @@ def token(
         raise CannotStart("a customer's token names the customer: --role customer --customer ID; no other one does")
     settings = _settings()
     tokens = wiring.token_maker(settings, secret_key(settings))
-    typer.echo(tokens.issue(customer or role, [role], _lifetime(ttl)))  # type: ignore[list-item]  checked above
+    typer.echo(tokens.issue(customer or role, [cast(Role, role)], _lifetime(ttl)))
 
 
 def _lifetime(text: str) -> timedelta:

@@ -31,6 +31,7 @@ from api.settings import Settings, secret_key
 from commands.processor import Processor
 from events.log import Log
 from events.relay import Relay
+from events.tasks import ended
 from events.topics import ensure_topics
 from projections.catalogue import PROJECTIONS
 from projections.changes import Changes
@@ -89,9 +90,19 @@ def _prepared(url: str) -> str:
 
 @contextmanager
 def one_server(settings: Settings) -> Iterator[None]:
-    """Keeps a second `orderlog serve` off a data folder."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with (settings.data_dir / "serve.lock").open("w") as lock:
+    """Keeps a second `orderlog serve` off a data folder; a database that is set takes as many as like to use it."""
+    if settings.database_url is not None:
+        yield
+        return
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (settings.data_dir / "serve.lock").open("w")
+    except OSError as error:
+        raise CannotStart(
+            f"the data folder {settings.data_dir.resolve()} cannot be made or written ({error.strerror}); "
+            "set ORDERLOG_DATA_DIR to a folder that you may write"
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -256,8 +267,8 @@ class Server(uvicorn.Server):
             await closing
 
 
-def listen(settings: Settings, port: int) -> socket.socket:
-    """The socket to serve on. Raises `CannotStart` when the port is in use."""
+def listen(settings: Settings, port: int, setting: str = "ORDERLOG_PORT") -> socket.socket:
+    """The socket to serve on. Raises `CannotStart`, which names the port's setting, when the port is in use."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -267,7 +278,7 @@ def listen(settings: Settings, port: int) -> socket.socket:
         listener.close()
         raise CannotStart(
             f"cannot listen on {settings.host}:{port} ({error.strerror}); "
-            "stop what listens there, or set ORDERLOG_PORT to another port"
+            f"stop what listens there, or set {setting} to another port"
         ) from None
     return listener
 
@@ -337,10 +348,7 @@ async def run_until(asked: asyncio.Event, *parts: Any, serving: Any = None) -> N
         for task in done - {asking}:
             task.result()
     finally:
-        asking.cancel()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(asking, *tasks)
 
 
 def freeze() -> None:

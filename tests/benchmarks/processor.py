@@ -67,7 +67,13 @@ async def measure(url: str, orders: int, callers: int) -> dict[str, float]:
 def request(number: int) -> Request:
     """Each with an idempotency key and three lines, parsed beforehand."""
     lines = [{"sku": f"SKU-{(number * 7 + step * 13) % SKUS + 1}", "quantity": 2} for step in range(3)]
-    fields = {"order_id": new_order_id(), "at": datetime.now(UTC), "customer_id": "c", "currency": "EUR", "lines": lines}
+    fields = {
+        "order_id": new_order_id(),
+        "at": datetime.now(UTC),
+        "customer_id": "c",
+        "currency": "EUR",
+        "lines": lines,
+    }
     key = uuid4().hex
     return Request(PlaceOrder.model_validate(fields), "bench", answer, key=key, fingerprint=key, new=True)
 

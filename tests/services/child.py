@@ -60,6 +60,11 @@ class Child:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; -9 after a kill -9."""
+        return self._process.poll()
+
     def wait_until(self, ready: Callable[[], bool], within: float) -> None:
         """Wait until `ready()`; raise StartFailed if the program ends before, or after `within` seconds."""
         deadline = time.monotonic() + within

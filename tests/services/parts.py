@@ -35,6 +35,11 @@ class Part:
     def running(self) -> bool:
         return self._child is not None and self._child.running
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._child.exit_code if self._child is not None else None
+
     def spawn(self) -> None:
         """Start, without waiting."""
         self._child = Child([str(ORDERLOG), *self.command.split()], self.log, orphaned=SIGKILL, env=self._environment)

@@ -1,0 +1,1 @@
+"""Alembic: the read side's tables. `projections.migrate` runs it."""

@@ -1,0 +1,1 @@
+"""What happened, where it is kept, how it leaves."""

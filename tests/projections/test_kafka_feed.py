@@ -1,0 +1,53 @@
+"""What a consumer of Kafka must stand."""
+
+import asyncio
+import random
+
+from structlog.testing import capture_logs
+
+from projections.catalogue import PROJECTIONS
+from projections.kafka_feed import KafkaFeed
+from projections.worker import Worker
+from tests.projections.logs import a_catalogue, lives
+from tests.projections.reading import ReadSide, until
+from tests.projections.test_parking import parked
+from tests.projections.topics import Topics
+from tests.services.kafka import Cluster
+
+
+def watchful(topics: Topics) -> KafkaFeed:
+    return KafkaFeed(topics.bootstrap_servers, topics.prefix, topics=topics.names, idle=0.5)
+
+
+async def test_a_consumer_that_stands_still_is_replaced(database_url: str, broker: Cluster) -> None:
+    topics = Topics(broker.bootstrap_servers)
+    side = ReadSide(database_url, topics)
+    await side.record([*a_catalogue(), *lives(20, random.Random(30))])
+    feed = watchful(topics)
+    task = asyncio.create_task(Worker(side.url, PROJECTIONS.values(), feed).run())
+    await side.shows_everything()
+    with capture_logs() as logs:
+        await asyncio.sleep(4)
+        assert not any(line["event"] == "projections wait" for line in logs), "an idle consumer does not stand still"
+        assert feed._consumer is not None
+        feed._consumer.pause(*feed._consumer.assignment())
+        await side.record(lives(20, random.Random(31)))
+        await side.shows_everything()
+    assert any("stands still" in str(line.get("problem")) for line in logs)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    side.log.close()
+
+
+async def test_a_record_that_is_no_event_is_parked_and_the_others_go_on(database_url: str, broker: Cluster) -> None:
+    topics = Topics(broker.bootstrap_servers, partitions=1)
+    side = ReadSide(database_url, topics)
+    await side.record(a_catalogue())
+    await topics.publish_garbage(key=b"K\0\xff", value=b"{}")
+    await side.record(lives(20, random.Random(32)))
+    async with side.working():
+        await side.shows_everything()
+        await until(lambda: len(parked(side.url)) < 4)
+    (error,) = {str(one[3]) for one in parked(side.url)}
+    assert f"of topic '{topics.names['order']}', partition 0, cannot be read: it has no header" in error
+    side.log.close()

@@ -1,0 +1,52 @@
+"""The read side's tables in the database are those that the code declares."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from events.log import Log
+from projections.migrate import DatabaseIsNewer, differences, migrate
+from tests.services.child import free_port
+
+
+def test_the_migrations_make_the_tables_that_the_code_declares(database_url: str) -> None:
+    Log(database_url).create()
+    migrate(database_url)
+    assert differences(database_url) == []
+
+
+def test_a_missing_column_is_a_difference(database_url: str) -> None:
+    migrate(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("ALTER TABLE order_list DROP COLUMN units")
+    assert "units" in str(differences(database_url))
+
+
+def test_to_migrate_again_changes_nothing(database_url: str) -> None:
+    migrate(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO daily_sales (date, currency) VALUES ('2026-01-02', 'EUR')")
+    migrate(database_url)
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM daily_sales").fetchone() == (1,)
+
+
+def test_several_processes_that_start_at_once_migrate_once(database_url: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(migrate, [database_url] * 8))
+    assert differences(database_url) == []
+
+
+def test_a_database_of_a_newer_orderlog_is_refused_in_one_sentence(database_url: str) -> None:
+    migrate(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE read_side_version SET version_num = '9999'")
+    with pytest.raises(DatabaseIsNewer, match=r"'9999'.*migrated by a newer one") as refused:
+        migrate(database_url)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_database_that_does_not_answer_is_an_operational_error() -> None:
+    with pytest.raises(psycopg.OperationalError):
+        migrate(f"postgresql://postgres@127.0.0.1:{free_port()}/none")
