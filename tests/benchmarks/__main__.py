@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks import ours
 from tests.benchmarks.servers import idle_share
 from tests.benchmarks.stage import Stage, stage
 
@@ -62,8 +63,61 @@ def library_projections(stage: Stage) -> Iterator[Row]:
 
 
 # Ours against them ------------------------------------------------------------------------------------------
-# writes, processor, projections, relay, live, memory: each is one function here and one line in BENCHMARKS below;
-# it takes our rate on the stage, and yields `compared(work, stage.naive.rate, ours, target=10)` or a Row of its own.
+
+
+def writes(stage: Stage) -> Iterator[Row]:
+    load, naive = ours.writes(stage), stage.naive
+    yield compared("POST /v1/orders, three lines, 64 connections, token and key", naive.rate, load.rate, 8)
+    yield Row(
+        "its p99",
+        f"{naive.p99_ms:.0f} ms",
+        f"{load.p99_ms:.1f} ms",
+        f"1/{naive.p99_ms / load.p99_ms:.1f}",
+        "≤ 1/6",
+        f"p50 {load.p50_ms:.1f} ms",
+    )
+
+
+def processes(stage: Stage) -> Iterator[Row]:
+    one, three = ours.writes_by_three(stage)
+    yield compared("three API processes on one log, against one", one.rate, three.rate, 1, "all share CPU 0")
+
+
+def processor(stage: Stage) -> Iterator[Row]:
+    note = "512 callers, token-free, with key; target 25,000/s"
+    yield compared("processor alone", stage.library_saves, ours.processor(stage), None, note)
+
+
+def projections(stage: Stage) -> Iterator[Row]:
+    library = stage.library_projections
+    rates = ours.projections(stage)
+    for name, rate in rates.items():
+        if name in library:
+            yield compared(f"projection catch-up, {name}", library[name], rate, 15, "200,000 events")
+        else:
+            mean = len(library) / sum(1 / each for each in library.values())
+            note = "against the mean (harmonic) of the library's four"
+            yield compared("projection catch-up, all four in one worker", mean, rate, 6, note)
+
+
+def relay(stage: Stage) -> Iterator[Row]:
+    rate = ours.relay(stage)
+    yield Row("relay into a real broker", "", per_second(rate), "", "≥ 20,000/s", "200,000 events, 500 a transaction")
+
+
+def live(stage: Stage) -> Iterator[Row]:
+    ways = {"log": (ours.heard_from_the_log, 100), "Kafka": (ours.heard_through_kafka, 200)}
+    for way, (heard_through, target) in ways.items():
+        rate, heard = heard_through(stage)
+        note = f"p50 {heard['p50_ms']:.0f} ms, max {heard['max_ms']:.0f} ms, {heard['events']:,.0f} events"
+        work = f"accept to socket at half load ({rate:,.0f}/s), {way}, p99"
+        yield Row(work, "", f"{heard['p99_ms']:.0f} ms", "", f"≤ {target} ms", note)
+
+
+def memory(stage: Stage) -> Iterator[Row]:
+    rest, after = ours.memory(stage)
+    work = "memory of `orderlog serve` after 200,000 orders, against at rest"
+    yield Row(work, f"{rest / 1e6:.0f} MB", f"{after / 1e6:.0f} MB", f"{after / rest:.2f} {TIMES}", f"≤ 2 {TIMES}")
 
 
 # The table --------------------------------------------------------------------------------------------------
@@ -73,6 +127,13 @@ BENCHMARKS: dict[str, Benchmark] = {
     "naive": naive,
     "library_save": library_save,
     "library_projections": library_projections,
+    "writes": writes,
+    "processes": processes,
+    "processor": processor,
+    "projections": projections,
+    "relay": relay,
+    "live": live,
+    "memory": memory,
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import uvloop
 
+from api import logs
 from api.ids import new_order_id
 from events import codec
 from events.codec import Row
@@ -115,6 +116,7 @@ def main() -> None:
     parser.add_argument("--names", nargs="*", default=list(PROJECTIONS))
     parser.add_argument("--kafka", default="")
     options = parser.parse_args()
+    logs.configure("console")  # to standard error: the result alone goes to standard output
     match options.what:
         case "fill":
             fill(options.url, options.events)

@@ -1,0 +1,203 @@
+"""orderlog on the stage: its processes, pinned, and what they are asked to do."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+
+import httpx
+import psycopg
+
+from api.auth import Role, Tokens
+from projections.migrate import migrate
+from projections.tables import metadata
+from tests.benchmarks.following import in_a_process
+from tests.benchmarks.load import Load, Plan
+from tests.benchmarks.processor import processor_rate
+from tests.benchmarks.servers import APPLICATION_CPU, LOAD_CPU, Server, pin, pinned, server
+from tests.benchmarks.stage import Stage
+from tests.services.child import free_port
+from tests.services.kafka import Broker
+from tests.services.parts import ORDERLOG, SECRET_KEY
+
+SKUS = 1_000  # as many as the load generator orders
+EVENTS = 200_000
+ORDERS = 200_000
+
+
+@contextmanager
+def orderlog(stage: Stage, command: str = "api", **environment: str) -> Iterator[Server]:
+    """One `orderlog` process on CPU 0, with a database of its own unless one is given, and a full catalogue."""
+    port = free_port()
+    settings = {
+        "ORDERLOG_DATABASE_URL": environment.get("ORDERLOG_DATABASE_URL") or stage.database("orderlog"),
+        "ORDERLOG_SECRET_KEY": SECRET_KEY,
+        "ORDERLOG_PORT" if command in {"api", "serve"} else "ORDERLOG_HEALTH_PORT": str(port),
+        **environment,
+    }
+    with server([str(ORDERLOG), *command.split()], port, settings) as running:
+        yield running
+
+
+def token(role: Role, subject: str) -> str:
+    tokens = Tokens(SECRET_KEY.encode(), issuer="orderlog", audience="orderlog")
+    return tokens.issue(subject, [role], timedelta(hours=2))
+
+
+def list_products(running: Server, stock: str = "untracked") -> None:
+    headers = {"Authorization": f"Bearer {token('staff', 'staff')}"}
+    with httpx.Client(base_url=running.url, headers=headers) as client:
+        for number in range(1, SKUS + 1):
+            price = {"amount": 100 + number, "currency": "EUR"}
+            body = {"name": f"Product {number}", "prices": [price], "stock": stock}
+            client.put(f"/v1/products/SKU-{number}", json=body).raise_for_status()
+
+
+# Writing -----------------------------------------------------------------------------------------------------
+
+
+def writes(stage: Stage, command: str = "api", plan: Plan | None = None) -> Load:
+    """`POST /v1/orders` with token and idempotency key, three lines of untracked products, 64 connections."""
+    with orderlog(stage, command) as running:
+        list_products(running)
+        return stage.load(running, token("customer", "C-1"), plan)
+
+
+def writes_by_three(stage: Stage) -> tuple[Load, Load]:
+    """The same through one process and through three on one log; unpinned, since three do not fit on one CPU."""
+    return _writes_by(stage, 1), _writes_by(stage, 3)
+
+
+def _writes_by(stage: Stage, processes: int) -> Load:
+    url = stage.database("orderlog")
+    with ExitStack() as stack:
+        running = [stack.enter_context(orderlog(stage, ORDERLOG_DATABASE_URL=url)) for _ in range(processes)]
+        list_products(running[0])
+        loads = _at_once(stage, running, Plan(connections=63 // processes))
+    return Load(
+        requests=sum(load.requests for load in loads),
+        seconds=max(load.seconds for load in loads),
+        rate=sum(load.rate for load in loads),
+        p50_ms=max(load.p50_ms for load in loads),
+        p99_ms=max(load.p99_ms for load in loads),
+        max_ms=max(load.max_ms for load in loads),
+        failures={},
+    )
+
+
+def _at_once(stage: Stage, servers: list[Server], plan: Plan) -> list[Load]:
+    async def each() -> list[Load]:
+        customer = token("customer", "C-1")
+        return await asyncio.gather(*(asyncio.to_thread(stage.load, one, customer, plan) for one in servers))
+
+    return asyncio.run(each())
+
+
+def processor(stage: Stage) -> float:
+    """Orders a second from 512 callers, without HTTP, each with an idempotency key."""
+    with pinned(APPLICATION_CPU):
+        return processor_rate(stage.database("processor"))["orders_per_second"]
+
+
+# Following ---------------------------------------------------------------------------------------------------
+
+
+def projections(stage: Stage) -> dict[str, float]:
+    """Events a second of each projection alone, and of the four together, from a log of 200,000 events."""
+    url = stage.database("projections")
+    in_a_process("fill", "--url", url, "--events", str(EVENTS))
+    four = ["order_details", "order_list", "daily_sales", "timeline"]
+    return {" ".join(names): _projected(url, names) for names in (*([name] for name in four), four)}
+
+
+def _projected(url: str, names: list[str]) -> float:
+    migrate(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"TRUNCATE {', '.join(metadata.tables)}")
+    with pinned(APPLICATION_CPU):
+        rate: float = in_a_process("project", "--url", url, "--events", str(EVENTS), "--names", *names)
+    return rate
+
+
+def relay(stage: Stage) -> float:
+    """Events a second from the log into a real broker, in transactions of 500."""
+    url = stage.database("relay")
+    in_a_process("fill", "--url", url, "--events", str(EVENTS))
+    with Broker() as broker:
+        pin(broker.pid, LOAD_CPU)
+        with pinned(APPLICATION_CPU):
+            arguments = ["--url", url, "--events", str(EVENTS), "--kafka", broker.bootstrap_servers]
+            rate: float = in_a_process("relay", *arguments)
+    return rate
+
+
+# Listening ---------------------------------------------------------------------------------------------------
+
+
+def heard_from_the_log(stage: Stage) -> tuple[float, dict[str, float]]:
+    """Half of what `orderlog serve` takes at most, and how long each order then takes to a socket."""
+    with orderlog(stage, "serve") as running:
+        list_products(running)
+        return _heard(stage, running)
+
+
+def heard_through_kafka(stage: Stage) -> tuple[float, dict[str, float]]:
+    """The same through `orderlog api`, `relay` and `project` and a real broker."""
+    url = stage.database("orderlog")
+    with Broker() as broker, ExitStack() as stack:
+        pin(broker.pid, LOAD_CPU)
+        both = {"ORDERLOG_DATABASE_URL": url, "ORDERLOG_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
+        running = stack.enter_context(orderlog(stage, "api", **both))
+        for command in ("relay", "project"):
+            stack.enter_context(orderlog(stage, command, **both))
+        list_products(running)
+        return _heard(stage, running)
+
+
+def _heard(stage: Stage, running: Server) -> tuple[float, dict[str, float]]:
+    customer = token("customer", "C-1")
+    most = stage.load(running, customer, Plan(seconds=10)).rate
+    _settled(running)
+    with _listener(running, seconds=16) as listener:
+        stage.load(running, customer, Plan(seconds=10, rate=most / 2))
+        heard: dict[str, float] = json.loads(listener.communicate()[0])
+    return most / 2, heard
+
+
+@contextmanager
+def _listener(running: Server, seconds: float) -> Iterator["subprocess.Popen[str]"]:
+    url = running.url.replace("http", "ws", 1) + "/v1/live"
+    command = [sys.executable, "-m", "tests.benchmarks.listening", "--url", url, "--token", token("staff", "staff")]
+    command += ["--seconds", str(seconds), "--cpu", str(LOAD_CPU)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+        yield process
+
+
+def _settled(running: Server) -> None:
+    """Wait until the read side has seen everything: the newest order is in the list."""
+    headers = {"Authorization": f"Bearer {token('customer', 'C-1')}", "Idempotency-Key": os.urandom(8).hex()}
+    body = {"currency": "EUR", "lines": [{"sku": "SKU-1", "quantity": 1}]}
+    with httpx.Client(base_url=running.url, headers=headers, timeout=30) as client:
+        order_id = client.post("/v1/orders", json=body).raise_for_status().json()["order_id"]
+        for _ in range(600):
+            if client.get(f"/v1/orders/{order_id}").status_code == httpx.codes.OK:
+                return
+            asyncio.run(asyncio.sleep(0.2))
+    raise TimeoutError("the read side does not catch up")
+
+
+# Memory ------------------------------------------------------------------------------------------------------
+
+
+def memory(stage: Stage) -> tuple[int, int]:
+    """Bytes of `orderlog serve` at rest, and after 200,000 orders."""
+    with orderlog(stage, "serve") as running:
+        list_products(running)
+        rest = running.memory()
+        stage.load(running, token("customer", "C-1"), Plan(warm_up=0, count=ORDERS))
+        _settled(running)
+        return rest, running.memory()
