@@ -57,7 +57,7 @@ class EmbeddedPostgres:
                 self._server.ensure_pgdata_inited()
                 self._configure()
                 self._forget_dead_users()
-            self._server.start()
+            self._started()
         except RuntimeError as error:
             raise EmbeddedError(
                 f"the data folder {self._folder} is of another version of PostgreSQL: {error}"
@@ -67,6 +67,16 @@ class EmbeddedPostgres:
                 f"PostgreSQL does not start in {self._folder}; see {self._folder / 'log'}: {error}"
             ) from error
         return self._made(self._server.get_uri())
+
+    def _started(self) -> None:
+        try:
+            self._server.start()
+        except BaseException:  # interrupted before it counts us, it would run on with nobody to stop it
+            info = PostmasterInfo.read_from_pgdata(self._folder)
+            if info is not None and info.is_running() and not self._users():
+                self._server._postmaster_info = info  # noqa: SLF001  as if it had come so far itself
+                self._server.stop()
+            raise
 
     def stop(self) -> None:
         """Stop it, unless another process of ours uses it."""
@@ -90,8 +100,12 @@ class EmbeddedPostgres:
 
     def _forget_dead_users(self) -> None:
         """A process that was killed is counted for ever otherwise, and the server never stops."""
-        users = DiskList(self._folder / ".handle_pids.json")
-        users.put([pid for pid in users._get() if psutil.pid_exists(pid)])  # noqa: SLF001  it can only add and remove
+        DiskList(self._folder / ".handle_pids.json").put(self._users())
+
+    def _users(self) -> list[int]:
+        """The processes that are counted as using it and are still alive."""
+        counted = DiskList(self._folder / ".handle_pids.json")._get()  # noqa: SLF001  it can only add and remove
+        return [pid for pid in counted if psutil.pid_exists(pid)]
 
     @staticmethod
     def _made(uri: str) -> str:

@@ -7,6 +7,7 @@ CustomerID, Country. An invoice number that begins with C is a cancellation or r
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -89,7 +90,7 @@ def _rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str], dict[str, 
         for fields in reader:
             yield last + 1, fields, dict(zip(header, fields, strict=False))
             last = reader.line_num
-    except (csv.Error, gzip.BadGzipFile, EOFError) as error:
+    except (csv.Error, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise NotInvoices(f"{path} is not a readable CSV: {error}") from error
 
 

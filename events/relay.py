@@ -338,6 +338,8 @@ class _Producer:
         except (KafkaError, OSError) as error:
             log.info("Kafka is left without a goodbye", why=str(error) or type(error).__name__)
             await self._abandon()
+        await asyncio.sleep(SHORTEST_PAUSE)
+        await self._kafka.client.close()  # what a request that was still under way has opened meanwhile
         for future in self._left_behind():
             if future.done() and not future.cancelled():
                 future.exception()
@@ -351,7 +353,6 @@ class _Producer:
         if sender is not None:
             sender.cancel()
             await asyncio.wait([sender], timeout=CLOSING)
-        await self._kafka.client.close()
 
     def _left_behind(self) -> "Iterator[asyncio.Future[Any]]":
         """What holds exceptions that nobody else will read, so that asyncio would complain."""

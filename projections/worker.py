@@ -89,7 +89,7 @@ class Worker:
         self._pause = 0.0
         self._thread: threading.Thread | None = None
         self._cancel: Any = None
-        self.problem: str | None = None
+        self.problem: str | None = "the worker has not reached its feed yet"
         self.events = 0  # taken since the start
 
     def start(self) -> "Future[None]":

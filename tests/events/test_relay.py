@@ -49,11 +49,12 @@ def log(database_url: str) -> Iterator[Log]:
 
 @pytest.fixture(autouse=True)
 async def complaints() -> AsyncIterator[list[dict[str, Any]]]:
-    """What asyncio has to complain about, such as exceptions that nobody read: nothing."""
+    """What asyncio has to complain about, such as exceptions that nobody read: nothing; and no task is left."""
     found: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
     yield found
     assert found == []
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
 
 @asynccontextmanager

@@ -132,7 +132,8 @@ def _recorded(message: Message) -> Recorded:
     assert offset is not None
     assert isinstance(key, bytes)
     assert isinstance(value, bytes)
-    attributes = [(name, text) for name, text in headers or () if isinstance(text, bytes)]
+    assert isinstance(headers, list)
+    attributes = [(name, text) for name, text in headers if isinstance(text, bytes)]
     return decode(topic, partition, offset, key, value, attributes)
 
 

@@ -1,0 +1,1 @@
+"""The whole path on real parts: separate `orderlog` processes, as people start them."""

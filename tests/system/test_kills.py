@@ -1,0 +1,228 @@
+"""Any part may be killed at any moment, PostgreSQL and Kafka restarted: nothing is lost, nothing is there twice.
+
+A few kills unless ORDERLOG_TEST_SECONDS says how long; ORDERLOG_TEST_SEED repeats a run's dice.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+from uuid import UUID
+
+import httpx
+import pytest
+
+from events import codec
+from events.codec import Row
+from events.order import OrderPlaced
+from tests.events.test_relay_reader import assert_published_once, read_topics
+from tests.projections.fold import difference, folded, written
+from tests.services.kafka import Broker
+from tests.services.parts import ORDERLOG, Part
+from tests.services.postgres import Postgres
+from tests.system.clients import Caller, Json, eur
+from tests.system.installation import Installation, distributed, environment, until, whole_log
+from tests.system.retail import Sums, copies, daily_sales, invoices_file, sums
+from tests.system.topics import assert_each_stream_counts_from_one, messages
+
+SECONDS = float(os.environ.get("ORDERLOG_TEST_SECONDS", "15"))
+SEED = int(os.environ.get("ORDERLOG_TEST_SEED", str(random.randrange(10**6))))
+CLIENTS = 4
+SKU = "POSTER"
+
+RETRIED = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.CONFLICT, httpx.codes.TOO_MANY_REQUESTS}
+"""What a client tries again with the same key: later, still in flight, too many at once."""
+
+
+@dataclass
+class Orders:
+    """What the clients were told: the reference that each request carried, to the order that it made."""
+
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    retries: int = 0
+
+
+@pytest.mark.timeout(SECONDS * 4 + 300)
+async def test_nothing_is_lost_or_there_twice_whatever_is_killed(
+    home: Path, restartable_postgres: Postgres, restartable_broker: Broker
+) -> None:
+    print(f"ORDERLOG_TEST_SEED={SEED} ORDERLOG_TEST_SECONDS={SECONDS:g}")
+    dice = random.Random(SEED)
+    restartable_postgres.start()
+    restartable_broker.start()
+    url = restartable_postgres.create_database()
+    file = copies(invoices_file(home), max(2, int(SECONDS / 5)), home / "copies.csv.gz")
+    expected = sums(file)
+    orders = Orders()
+    with distributed(home, url, restartable_broker.bootstrap_servers) as installation:
+        async with ordering(installation, orders), importing(installation, file) as imported:
+            await asyncio.to_thread(harm, installation.parts, restartable_postgres, restartable_broker, dice)
+            await asyncio.wait_for(imported, SECONDS * 2 + 120)
+        await asyncio.to_thread(wait_until_ready, installation.parts)
+        rows = whole_log(url)
+        assert orders.retries, "no client noticed anything: nothing was tried"
+        assert_each_order_once(rows, orders, expected)
+        await asyncio.to_thread(assert_views_are_true, url, rows)
+        assert daily_sales(written(url)) == expected.sales
+        await asyncio.to_thread(assert_published, restartable_broker, rows)
+    assert_none_failed([*(part.log for part in installation.parts), home / "import.log"])
+
+
+# The harm ----------------------------------------------------------------------------------------------------
+
+
+def harm(parts: Sequence[Part], postgres: Postgres, broker: Broker, dice: random.Random) -> None:
+    """Kill parts one after another, and restart PostgreSQL and Kafka once each, for as long as it shall last."""
+    start = time.monotonic()
+    restarts = [(SECONDS / 3, postgres.restart), (SECONDS * 2 / 3, broker.restart)]
+    while (passed := time.monotonic() - start) < SECONDS or restarts:
+        if restarts and passed > restarts[0][0]:
+            _, restart = restarts.pop(0)
+            print(f"{passed:5.1f} s: {restart.__qualname__}")
+            restart()
+        victim = dice.choice(parts)
+        print(f"{passed:5.1f} s: kill -9 of {victim.command} on port {victim.port}")
+        victim.kill()
+        time.sleep(dice.uniform(0.1, 1))
+        victim.spawn()
+        time.sleep(dice.uniform(0.1, 2))
+
+
+def wait_until_ready(parts: Sequence[Part]) -> None:
+    for part in parts:
+        if not part.running:
+            part.spawn()  # one that found Kafka or PostgreSQL away at its start has ended, and is started again
+        part.wait_until_ready()
+
+
+# The work ----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def importing(installation: Installation, file: Path) -> AsyncIterator[asyncio.Task[None]]:
+    """An import that is run again until it comes to its end, and is killed now and then itself."""
+    running: list[asyncio.subprocess.Process] = []
+
+    async def runs(said: IO[bytes]) -> None:
+        dice = random.Random(SEED + 1)
+        kills = 1 + int(SECONDS / 20)
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                str(ORDERLOG),
+                "import",
+                str(file),
+                env=environment(installation.settings),
+                cwd=installation.home,
+                stderr=said,
+            )
+            running[:] = [process]
+            try:
+                code = await asyncio.wait_for(process.wait(), dice.uniform(2, 5) if kills else None)
+            except TimeoutError:
+                kills -= 1
+                process.kill()
+                code = await process.wait()
+            print(f"the import ended with {code}")
+            if code == 0:
+                return
+
+    with (installation.home / "import.log").open("wb") as said:
+        task = asyncio.create_task(runs(said))
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            for process in running:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+
+@asynccontextmanager
+async def ordering(installation: Installation, orders: Orders) -> AsyncIterator[None]:
+    """Clients that order one thing after another, and repeat a request until it is answered."""
+    stop = asyncio.Event()
+    token = installation.token("staff")
+    async with Caller(installation.urls[0], token) as first, Caller(installation.urls[1], token) as second:
+        await first.put(f"/v1/products/{SKU}", {"name": "A poster", "prices": [eur(1999)], "stock": "untracked"})
+        clients = [
+            asyncio.create_task(keep_ordering(number, [first, second], orders, stop)) for number in range(CLIENTS)
+        ]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.wait_for(asyncio.gather(*clients), 120)
+
+
+async def keep_ordering(client: int, callers: list[Caller], orders: Orders, stop: asyncio.Event) -> None:
+    number = 0
+    while not stop.is_set():
+        number += 1
+        reference = f"client-{client}-{number}"
+        orders.acknowledged[reference] = await order_at_last(reference, callers, orders)
+        await asyncio.sleep(0.02)
+
+
+async def order_at_last(reference: str, callers: list[Caller], orders: Orders) -> str:
+    """The id of the order, from whichever API answers at last."""
+    body: Json = {
+        "currency": "EUR",
+        "customer_id": "anne",
+        "external_reference": reference,
+        "lines": [{"sku": SKU, "quantity": 1}],
+    }
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            answer = await callers[attempt % len(callers)].post("/v1/orders", body, key=reference)
+        except httpx.TransportError:
+            answer = None
+        if answer is not None and answer.status_code not in RETRIED:
+            assert answer.status_code == httpx.codes.CREATED, f"{reference}: {answer.status_code} {answer.text}"
+            order_id: str = answer.json()["order_id"]
+            return order_id
+        orders.retries += 1
+        await asyncio.sleep(0.1)
+
+
+# What must be so ---------------------------------------------------------------------------------------------
+
+
+def assert_each_order_once(rows: list[Row], orders: Orders, expected: Sums) -> None:
+    placed = [event for event in (codec.decode(row).event for row in rows) if isinstance(event, OrderPlaced)]
+    references = Counter(event.external_reference for event in placed)
+    assert [reference for reference, times in references.items() if times > 1] == []
+    of_clients = {str(event.external_reference): str(event.order_id) for event in placed if event.currency == "EUR"}
+    assert of_clients == orders.acknowledged
+    assert len(placed) == expected.orders + len(orders.acknowledged)
+
+
+def assert_views_are_true(url: str, rows: list[Row]) -> None:
+    expected = folded(rows)
+    for row in rows:
+        if row[0].startswith("order-"):
+            recorded = codec.decode(row)
+            expected["timeline"][UUID(recorded.key), recorded.version]["actor"] = recorded.cause.actor
+    until(lambda: not difference(expected, written(url)), 60, says=lambda: difference(expected, written(url)), pause=1)
+
+
+def assert_published(broker: Broker, rows: list[Row]) -> None:
+    assert_published_once(read_topics(broker, len(rows), within=60), rows)
+    found = messages(broker.bootstrap_servers, len(rows))
+    assert len({one.headers["ce_id"] for one in found}) == len(found) == len(rows)
+    assert_each_stream_counts_from_one(found)
+
+
+def assert_none_failed(logs: Sequence[Path]) -> None:
+    """A part that finds something away waits for it, or ends with one line at its start: it never fails."""
+    failures = {log.name: log.read_text(errors="replace") for log in logs}
+    assert {name: text[-3000:] for name, text in failures.items() if "Traceback" in text} == {}
