@@ -15,6 +15,9 @@ TYPES: dict[str, type[Event]] = {str(kind.__struct_config__.tag): kind for kind 
 _TAGS: dict[type[Any], str] = {kind: tag for tag, kind in TYPES.items()}
 
 
+UNKNOWN_TYPE = "its type {!r} is not known to this version of orderlog"
+
+
 class UnreadableEvent(Exception):
     """A stored event cannot be read."""
 
@@ -63,12 +66,12 @@ def decode(row: Row) -> Recorded:
     stream, version, position, name, state = row
     try:
         stored = _decode(state)
-    except msgspec.DecodeError as error:
-        if name not in TYPES:
-            why = f"its type {name!r} is not known to this version of orderlog"
-        else:
-            why = f"its JSON is not a {name}: {error}"
+    except ValueError as error:  # msgspec's errors, and bytes that are not UTF-8
+        known = name in TYPES
+        why = f"its JSON is not a {name}: {error}" if known else UNKNOWN_TYPE.format(name)
         raise UnreadableEvent(stream, version, position, why) from error
+    if name not in TYPES:
+        raise UnreadableEvent(stream, version, position, UNKNOWN_TYPE.format(name))
     if _TAGS[type(stored.data)] != name:
         raise UnreadableEvent(
             stream, version, position, f"it is recorded as {name!r} but holds {event_type(stored.data)!r}"
@@ -80,8 +83,8 @@ def decode_raw(row: Row) -> RawStored:
     """Read one row without decoding the fact. Raises `UnreadableEvent`."""
     stream, version, position, name, state = row
     if name not in TYPES:
-        raise UnreadableEvent(stream, version, position, f"its type {name!r} is not known to this version of orderlog")
+        raise UnreadableEvent(stream, version, position, UNKNOWN_TYPE.format(name))
     try:
         return _decode_raw(state)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise UnreadableEvent(stream, version, position, f"its JSON is not a stored event: {error}") from error

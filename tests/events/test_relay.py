@@ -13,11 +13,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka import Consumer, Message, Producer
 
+from events import leadership, publication
 from events import relay as relays
 from events.codec import Row
 from events.envelope import order_stream, product_stream
 from events.log import Log
-from events.relay import Published, Relay, read_position
+from events.publication import Published, read_position
+from events.relay import Relay
 from events.topics import POSITION_TOPIC, KafkaUnreachable
 from tests.events.test_relay_reader import (
     Appender,
@@ -145,7 +147,7 @@ async def test_the_second_relay_waits_and_takes_over(kafka: Cluster, log: Log) -
 async def test_two_relays_that_both_believe_to_be_elected_publish_once(
     kafka: Cluster, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relays, "ELECT", "SELECT true")  # the lock is for liveness only; this is without it
+    monkeypatch.setattr(leadership, "ELECT", "SELECT true")  # the lock is for liveness only; this is without it
     first, second = (Relay(log, kafka.bootstrap_servers, largest_batch=30) for _ in range(2))
     async with running(first), running(second):
         with closing(Appender(log.url)) as appender:
@@ -162,7 +164,7 @@ async def test_a_fenced_relay_starts_again(kafka: Cluster, log: Log) -> None:
         await until(lambda: relay.position == 1_200)
         for _ in range(3):
             async with AIOKafkaProducer(
-                bootstrap_servers=kafka.bootstrap_servers, transactional_id=relays.TRANSACTIONAL_ID
+                bootstrap_servers=kafka.bootstrap_servers, transactional_id=publication.TRANSACTIONAL_ID
             ):
                 pass
             with closing(Appender(log.url)) as appender:
@@ -176,11 +178,13 @@ async def test_the_position_is_found_behind_many_transactions_that_were_aborted(
     async with running(Relay(log, kafka.bootstrap_servers)) as relay:
         await until(lambda: relay.position == 1_200)
     async with AIOKafkaProducer(
-        bootstrap_servers=kafka.bootstrap_servers, transactional_id=relays.TRANSACTIONAL_ID
+        bootstrap_servers=kafka.bootstrap_servers, transactional_id=publication.TRANSACTIONAL_ID
     ) as producer:
         for _ in range(100):
             await producer.begin_transaction()
-            await producer.send_and_wait(POSITION_TOPIC, b'{"position":1,"event":"order-1/1"}', relays.POSITION_KEY)
+            await producer.send_and_wait(
+                POSITION_TOPIC, b'{"position":1,"event":"order-1/1"}', publication.POSITION_KEY
+            )
             await producer.abort_transaction()
 
     last = log.read(1_199, 1)[0]
@@ -192,7 +196,7 @@ async def test_a_transaction_that_is_still_open_is_not_overlooked(kafka: Cluster
         await until(lambda: relay.position == 1_200)
     async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id="somebody else") as other:
         await other.begin_transaction()
-        await other.send_and_wait(POSITION_TOPIC, b'{"position":1201,"event":"order-1/1"}', relays.POSITION_KEY)
+        await other.send_and_wait(POSITION_TOPIC, b'{"position":1201,"event":"order-1/1"}', publication.POSITION_KEY)
         reading = asyncio.create_task(read_position(kafka.bootstrap_servers))
         await asyncio.sleep(1)
         assert not reading.done()
@@ -220,7 +224,7 @@ async def test_an_event_that_cannot_be_read_stops_the_relay_until_it_is_mended(
     stream, version, *_ = whole = log.read(699, 1)[0]
     write(log, breaking(whole))
     async with running(Relay(log, kafka.bootstrap_servers)) as relay:
-        await until(lambda: relay.problem is not None)
+        await until(lambda: relay.problem not in {None, relays.NOT_YET})
 
         assert relay.position == 699
         assert relay.problem is not None
@@ -249,14 +253,14 @@ async def test_a_log_that_was_restored_to_an_older_state_is_not_published(kafka:
         connection.execute("DELETE FROM events WHERE notification_id > 1000")
 
     async with running(Relay(log, kafka.bootstrap_servers)) as relay:
-        await until(lambda: relay.problem is not None)
+        await until(lambda: relay.problem not in {None, relays.NOT_YET})
         assert relay.problem is not None
         assert f"position 1200 is published as '{last[0]}/{last[1]}', but the log has nothing there" in relay.problem
 
     with closing(Appender(log.url)) as appender:  # and it stays so when the log grows past the position
         appender.append([product_stream("AFTER")] * 300)
     async with running(Relay(log, kafka.bootstrap_servers)) as relay:
-        await until(lambda: relay.problem is not None)
+        await until(lambda: relay.problem not in {None, relays.NOT_YET})
         assert relay.problem is not None
         assert "but the log has 'product-AFTER/200' there" in relay.problem
     assert len(read_topics(kafka, 1_200)) == 1_200
@@ -267,7 +271,7 @@ async def test_a_log_with_a_gap_is_published_up_to_the_gap(kafka: Cluster, log: 
         connection.execute("DELETE FROM events WHERE notification_id = 501")
 
     async with running(Relay(log, kafka.bootstrap_servers)) as relay:
-        await until(lambda: relay.problem is not None)
+        await until(lambda: relay.problem not in {None, relays.NOT_YET})
         assert relay.position == 500
         assert relay.problem == (
             "position 500 of the log is followed by 502: what was between is missing; bring it back"

@@ -1,5 +1,6 @@
 """Relays are killed, stopped and cut off while others write to the log; every event is published once all the same."""
 
+import asyncio
 import os
 import threading
 import time
@@ -12,7 +13,10 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from events.relay import Relay
+from events.tasks import ended
 from events.topics import POSITION_TOPIC
+from tests.events.test_relay import until
 from tests.events.test_relay_reader import (
     Appender,
     assert_published_once,
@@ -239,3 +243,23 @@ def wait_until(so: Callable[[], bool], within: float = 15) -> None:
     while not so():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+async def test_an_idle_relay_notices_that_kafka_is_away_and_that_it_is_back(
+    restartable_broker: Broker, restartable_postgres: Postgres
+) -> None:
+    restartable_broker.start()
+    restartable_postgres.start()
+    remove_topics(restartable_broker)
+    log = filled_log(restartable_postgres.create_database(), 10, Random(SEED))
+    relay = Relay(log, restartable_broker.bootstrap_servers)
+    running = asyncio.create_task(relay.run())
+    await until(lambda: relay.position == log.head() and relay.problem is None)
+
+    await asyncio.to_thread(restartable_broker.kill)
+    await until(lambda: relay.problem is not None, within=40)
+    await asyncio.to_thread(restartable_broker.start)
+    await until(lambda: relay.problem is None, within=40)
+
+    await ended(running)
+    log.close()
