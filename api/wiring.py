@@ -28,6 +28,7 @@ from api.embedded import EmbeddedPostgres
 from api.live import Live
 from api.parts import Check, Parts
 from api.settings import Settings, secret_key
+from api.transport import Http
 from commands.processor import Processor
 from events.log import Log
 from events.relay import Relay
@@ -288,7 +289,7 @@ def http_server(app: ASGIApp) -> Server:
         uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=Http,
             ws="websockets-sansio",
             ws_per_message_deflate=False,
             ws_max_size=1024 * 1024,
@@ -355,5 +356,5 @@ def freeze() -> None:
     """Keep what lives as long as the process from the garbage collector, which makes the slowest answers."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(100_000, 50, 1000)
     sys.setswitchinterval(0.0005)  # the processor's thread holds the log's lock: it must not wait long for its turn

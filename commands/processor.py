@@ -25,8 +25,11 @@ from commands.refusals import NoSuchOrder, OrderExists, Refusal, StaleVersion
 from events import codec
 from events.codec import Row, UnreadableEvent
 from events.envelope import Cause, Event, order_stream, product_stream
-from events.log import FAR_BEHIND, Log, StoredAnswer, Writer
+from events.log import FAR_BEHIND, Log, NotAppended, StoredAnswer, Writer
 from events.order import OrderEvent
+
+LOCKED_BATCHES = 64
+"""After another process was seen to append, so many batches take the log's lock before they are decided."""
 
 AnyCommand = AnyOrderCommand | AnyProductCommand
 State = Order | Product | None
@@ -216,7 +219,12 @@ class _Attempt(msgspec.Struct):
 
 
 class Decider:
-    """Decides batches on one connection; for one thread, and without asyncio."""
+    """Decides batches on one connection; for one thread, and without asyncio.
+
+    A batch is decided under the log's lock, after catching up: so nothing is decided twice, however many processes
+    decide. A process that is alone saves the round trip for the lock: it decides on what it knows and appends at the
+    positions that follow, which fails if anybody else has appended meanwhile; then the batch is decided under the lock.
+    """
 
     def __init__(self, writer: Writer, remember: int) -> None:
         self._writer = writer
@@ -224,6 +232,7 @@ class Decider:
         self._known: dict[str, _Known | UnreadableEvent] = {}  # the least recently used first
         self._position = 0  # all of `_known` is at least as new as this
         self._in_doubt: _Attempt | None = None
+        self._locked_batches = 1  # so many more are decided under the lock; the first one finds the head of the log
 
     def close(self) -> None:
         self._writer.close()
@@ -231,23 +240,50 @@ class Decider:
     def process(self, requests: list[Request]) -> list[Reply | Exception]:
         """An answer for each request, in order. Raises `psycopg.OperationalError` when the connection is lost: the
         same requests may then be given again, and are not decided twice."""
+        try:
+            return self._process(requests)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except psycopg.Error as error:
+            return self._one_by_one(requests, error)
+
+    def _process(self, requests: list[Request]) -> list[Reply | Exception]:
         self._load(_streams_asked_for(requests))
+        if self._locked_batches == 0 and self._in_doubt is None:
+            try:
+                return self._process_unlocked(requests)
+            except NotAppended:
+                self._locked_batches = LOCKED_BATCHES
+        return self._process_locked(requests)
+
+    def _process_unlocked(self, requests: list[Request]) -> list[Reply | Exception]:
+        """Decide on what is known; the log refuses it (`NotAppended`) if that was not all there is to know."""
+        batch = _Batch(self, {})
+        replies = [batch.reply(request) for request in requests]
+        if not batch.rows:  # nothing that the log could refuse
+            return self._process_locked(requests)
+        self._in_doubt = attempt = _Attempt(requests, replies, batch.rows, batch.moved)
+        try:
+            self._writer.append_unlocked(batch.rows, list(batch.answers.values()))
+        except NotAppended:
+            self._in_doubt = None
+            raise
+        self._moved(attempt)
+        return replies
+
+    def _process_locked(self, requests: list[Request]) -> list[Reply | Exception]:
+        self._locked_batches = max(self._locked_batches - 1, 0)
         known_answers = self._begin([request.key for request in requests if request.key])
-        if self._in_doubt is not None and (replies := self._settled(requests)) is not None:
-            return replies
+        if self._in_doubt is not None and (settled := self._settled(requests)) is not None:
+            return settled
         batch = _Batch(self, known_answers)
         replies = [batch.reply(request) for request in requests]
         if not batch.rows and not batch.answers:
             self._writer.abandon()
             return replies
-        self._in_doubt = _Attempt(requests, replies, batch.rows, batch.moved)
-        try:
-            self._writer.append(batch.rows, list(batch.answers.values()))
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise
-        except psycopg.Error as error:
-            return self._one_by_one(requests, error)
-        self._moved(self._in_doubt)
+        self._in_doubt = attempt = _Attempt(requests, replies, batch.rows, batch.moved)
+        self._writer.append(batch.rows, list(batch.answers.values()))
+        self._moved(attempt)
         return replies
 
     def state(self, stream: str) -> _Known:
@@ -267,6 +303,8 @@ class Decider:
     def _begin(self, keys: list[str]) -> dict[str, StoredAnswer]:
         """Take the lock and catch up with what other processes appended."""
         news, answers = self._writer.begin(self._position, keys)
+        if news:
+            self._locked_batches = LOCKED_BATCHES
         if len(news) > FAR_BEHIND:
             self._known.clear()
             self._position = self._writer.head()

@@ -51,17 +51,20 @@ LOCK = f"LOCK TABLE {TABLE} IN EXCLUSIVE MODE"
 ANSWERS = "SELECT key, fingerprint, answer, position FROM answers WHERE key = ANY(%s::uuid[])"
 """What was answered to earlier commands with these keys."""
 
-INSERT_EVENTS = (
-    f"INSERT INTO {TABLE} (originator_id, originator_version, notification_id, topic, state) "
-    "SELECT * FROM unnest(%b::text[], %s::bigint[], %s::bigint[], %b::text[], %b::bytea[])"
+APPEND = f"""
+WITH answered AS (
+    INSERT INTO answers (key, fingerprint, answer, position)
+    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %b::bytea[], %s::bigint[])
+), happened AS (
+    INSERT INTO {TABLE} (originator_id, originator_version, notification_id, topic, state)
+    SELECT * FROM unnest(%b::text[], %s::bigint[], %s::bigint[], %b::text[], %b::bytea[])
 )
-"""All events of a batch."""
+SELECT pg_notify('{CHANNEL}', '')"""
+"""All events and answers of a batch, or none: a position, a version or a key that is taken fails the statement."""
 
-INSERT_ANSWERS = (
-    "INSERT INTO answers (key, fingerprint, answer, position) "
-    "SELECT * FROM unnest(%s::uuid[], %s::uuid[], %b::bytea[], %s::bigint[])"
-)
-"""All answers of a batch; a key that exists fails the batch, which the writer has ruled out under the lock."""
+
+class NotAppended(Exception):
+    """Another writer has appended since, or a key is known, or the database refuses what is to be written."""
 
 
 class LogUnavailable(Exception):
@@ -193,26 +196,24 @@ class Writer:
         return cast(list[Row], news.fetchall()), {answer.key: answer for answer in answers}
 
     def append(self, rows: Sequence[Row], answers: Sequence[StoredAnswer]) -> None:
-        """Append events and answers, wake the followers, commit; on disk when it returns. One round trip."""
+        """Append under the lock that `begin` took, and give it back; on disk when it returns. One round trip."""
         connection = self.connection
         with connection.pipeline():
-            if rows:
-                streams, versions, positions, types, states = zip(*rows, strict=True)
-                connection.execute(
-                    INSERT_EVENTS, (list(streams), _array(versions), _array(positions), list(types), list(states))
-                )
-                connection.execute(f"NOTIFY {CHANNEL}")
-            if answers:
-                connection.execute(
-                    INSERT_ANSWERS,
-                    (
-                        _array(answer.key for answer in answers),
-                        _array(answer.fingerprint for answer in answers),
-                        [answer.answer for answer in answers],
-                        _array(answer.position for answer in answers),
-                    ),
-                )
+            connection.execute(APPEND, _parameters(rows, answers))
             connection.execute("COMMIT")
+
+    def append_unlocked(self, rows: Sequence[Row], answers: Sequence[StoredAnswer]) -> None:
+        """Append without `begin`, by a writer that is probably alone; on disk when it returns. One round trip.
+
+        Positions follow on what this writer has seen. Whoever appended meanwhile has taken them, so this is refused:
+        raises `NotAppended`. There must be events: answers alone would not be held against the log.
+        """
+        try:
+            self.connection.execute(APPEND, _parameters(rows, answers))
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except psycopg.Error as error:
+            raise NotAppended from error
 
     def abandon(self) -> None:
         """Give the lock back; nothing was appended."""
@@ -220,6 +221,21 @@ class Writer:
 
     def _rows(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         return self.connection.cursor(binary=True).execute(query, parameters).fetchall()
+
+
+def _parameters(rows: Sequence[Row], answers: Sequence[StoredAnswer]) -> tuple[Any, ...]:
+    streams, versions, positions, types, states = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+    return (
+        _array(answer.key for answer in answers),
+        _array(answer.fingerprint for answer in answers),
+        [answer.answer for answer in answers],
+        _array(answer.position for answer in answers),
+        list(streams),
+        _array(versions),
+        _array(positions),
+        list(types),
+        list(states),
+    )
 
 
 def _array(values: Iterable[object]) -> str:

@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from commands.processor import Accepted, Busy, Failed, KeyReused, Processor, Refused, Unavailable
+from commands.processor import Accepted, Busy, Failed, KeyReused, Processor, Refused, Request, Unavailable
 from events.envelope import order_stream, product_stream
 from events.log import Log
 from events.order import OrderPlaced
 from events.product import StockReserved
-from tests.commands.asking import asking, ids, recorded, request
+from tests.commands.asking import answer, asking, ids, recorded, request
 from tests.examples import (
     ORDER,
     cancel_order,
@@ -222,23 +222,64 @@ async def test_commands_wait_for_a_database_that_restarts_and_are_taken_once(res
     log.close()
 
 
-async def test_a_lost_connection_leaves_no_doubt_about_a_commit(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("way", "locked_batches"), [("append_unlocked", 0), ("append", 9)])
+async def test_a_lost_connection_leaves_no_doubt_about_a_commit(
+    log: Log, monkeypatch: pytest.MonkeyPatch, way: str, locked_batches: int
+) -> None:
     """The commit happens, its confirmation is lost: the command is answered once, from what was decided."""
     async with asking(log) as ask:
         await ask.one(list_cup())
-        writer = ask.processor._decider._writer
-        append = writer.append
+        decider = ask.processor._decider
+        decider._locked_batches = locked_batches
+        append = getattr(decider._writer, way)
+        lost = []
 
         def append_and_lose(*arguments: object) -> None:
-            append(*arguments)  # type: ignore[arg-type]
-            monkeypatch.setattr(writer, "append", append)
-            writer.close()
+            append(*arguments)
+            monkeypatch.setattr(decider._writer, way, append)
+            decider._writer.close()
+            lost.append(way)
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-        monkeypatch.setattr(writer, "append", append_and_lose)
+        monkeypatch.setattr(decider._writer, way, append_and_lose)
         placed = await ask.one(list_cup(price=300))
         after = await ask.one(list_cup(price=400))
+    assert lost == [way]
     assert (placed.accepted, placed.version, after.version) == (True, 2, 3)
+
+
+async def test_a_retry_while_the_process_is_alone_is_answered_as_the_first_was(log: Log) -> None:
+    async with asking(log) as ask:
+        await ask.all(list_cup(), receive_cups(5))
+        command = place_order(wanted("CUP", 1))
+        first = await ask.processor.submit(request(command, "key"))
+        assert ask.processor._decider._locked_batches == 0
+        second = await ask.processor.submit(request(command, "key"))
+    assert (second.answer, second.replayed) == (first.answer, True)
+    assert sum(isinstance(event.event, OrderPlaced) for event in recorded(log)) == 1
+
+
+async def test_a_process_that_believes_to_be_alone_decides_again_on_what_another_appended(log: Log) -> None:
+    async with asking(log) as one, asking(log) as two:
+        await one.all(list_cup(), receive_cups(3))
+        await two.one(place_order(wanted("CUP", 2), order_id=uuid4()))
+        assert one.processor._decider._locked_batches == 0
+        refused = await one.one(place_order(wanted("CUP", 2)))
+    assert (refused.code, refused.details) == ("out-of-stock", {"short": {"CUP": {"asked": 2, "available": 1}}})
+
+
+async def test_what_the_database_refuses_costs_the_neighbours_of_a_command_no_error(log: Log) -> None:
+    """Validation should let nothing through that the database refuses; this goes around it."""
+    bad = place_order(wanted("CUP", 1), order_id=uuid4()).model_copy(update={"order_id": "\x00"})
+    async with asking(log) as ask:
+        await ask.all(list_cup(), receive_cups(5))
+        outcomes = await asyncio.gather(
+            ask.processor.submit(request(place_order(wanted("CUP", 1)))),
+            ask.processor.submit(Request(bad, "tests", answer)),
+            ask.processor.submit(request(place_order(wanted("CUP", 1), order_id=uuid4()))),
+            return_exceptions=True,
+        )
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Reply", "Failed", "Reply"]
 
 
 async def test_a_database_that_stays_away_is_said_so(restartable_postgres: Postgres) -> None:
