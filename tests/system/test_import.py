@@ -5,6 +5,7 @@ import gzip
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,8 +151,11 @@ def stopped_in_the_middle(
             command, env=environment(installation.settings), cwd=installation.home, stderr=subprocess.PIPE, text=True
         )
         with process:
-            until(lambda: placed(database) > before or process.poll() is not None, pause=0.002)
-            process.send_signal(by)
+            until(lambda: placed(database) > before or process.poll() is not None, pause=0.001)
+            with database.transaction():  # while the log is locked, the import stands in the middle, however fast it is
+                database.execute("LOCK TABLE events IN EXCLUSIVE MODE")
+                process.send_signal(by)
+                time.sleep(0.3)
             _, said = process.communicate(timeout=30)
     return subprocess.CompletedProcess(command, process.returncode, "", said)
 
