@@ -124,7 +124,7 @@ def _projected(url: str, names: list[str]) -> float:
 
 
 def relay(stage: Stage) -> float:
-    """Events a second from the log into a real broker, in transactions of 500."""
+    """Events a second from the log into a real broker, in transactions of 1,000."""
     url = stage.database("relay")
     in_a_process("fill", "--url", url, "--events", str(EVENTS))
     with Broker() as broker:
