@@ -1,8 +1,8 @@
 """The shell around the decisions: a batch of commands in, one append, an answer for each.
 
 While one batch commits, the next one gathers: the busier, the larger the batch, and no timer. Each command is decided
-against the state that the earlier ones of its batch leave, under the log's lock, so there is one sequence of decisions
-however many processes decide. A refused or failing command costs its neighbours nothing.
+against the state that the earlier ones of its batch leave, and appended only if that state is the log's: there is one
+sequence of decisions, however many processes decide. A refused or failing command costs its neighbours nothing.
 """
 
 import asyncio
@@ -30,6 +30,9 @@ from events.order import OrderEvent
 
 LOCKED_BATCHES = 64
 """After another process was seen to append, so many batches take the log's lock before they are decided."""
+
+OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError)
+"""What says nothing about the commands: the same ones may be tried again."""
 
 AnyCommand = AnyOrderCommand | AnyProductCommand
 State = Order | Product | None
@@ -164,7 +167,7 @@ class Processor:
         while True:
             try:
                 return self._decider.process(requests)
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            except OUTAGES as error:
                 if time.monotonic() > batch[0].until:
                     log.error("log unavailable, gave up", error=str(error), commands=len(batch))  # noqa: TRY400  the database's words suffice
                     return [Unavailable()] * len(batch)
@@ -242,10 +245,13 @@ class Decider:
         same requests may then be given again, and are not decided twice."""
         try:
             return self._process(requests)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
+        except OUTAGES:
+            self._writer.close()  # whatever was under way on it: the next attempt begins on a connection of its own
             raise
         except psycopg.Error as error:
             return self._one_by_one(requests, error)
+        finally:
+            self._forget()
 
     def _process(self, requests: list[Request]) -> list[Reply | Exception]:
         self._load(_streams_asked_for(requests))
@@ -366,6 +372,9 @@ class Decider:
             self._known[stream] = known
         if attempt.rows:
             self._position = attempt.rows[-1][2]
+
+    def _forget(self) -> None:
+        """Streams that were only asked about, and refused, are known too: the bound holds after every batch."""
         for _ in range(len(self._known) - self._remember):
             del self._known[next(iter(self._known))]
 
@@ -377,7 +386,13 @@ class Decider:
         self._known.clear()
         if len(requests) == 1:
             return [Failed(str(error))]
-        return [self.process([request])[0] for request in requests]
+        replies: list[Reply | Exception] = []
+        for request in requests:
+            try:
+                replies += self.process([request])
+            except OUTAGES:  # not for the caller to try again: some of these requests are committed by now
+                replies.append(Unavailable())
+        return replies
 
 
 class _Batch:

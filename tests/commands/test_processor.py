@@ -3,16 +3,29 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
-from commands.processor import Accepted, Busy, Failed, KeyReused, Processor, Refused, Request, Unavailable
+from commands.processor import (
+    Accepted,
+    Busy,
+    Decider,
+    Failed,
+    KeyReused,
+    Processor,
+    Refused,
+    Reply,
+    Request,
+    Unavailable,
+)
+from events.codec import Row
 from events.envelope import order_stream, product_stream
-from events.log import Log
+from events.log import Log, StoredAnswer
 from events.order import OrderPlaced
-from events.product import StockReserved
+from events.product import StockReceived, StockReserved
 from tests.commands.asking import answer, asking, ids, recorded, request
 from tests.examples import (
     ORDER,
@@ -95,6 +108,14 @@ async def test_a_forgotten_stream_is_read_again(log: Log) -> None:
             await ask.one(place_order(wanted("CUP", 1), order_id=order_id))
         again = await ask.one(place_order(wanted("CUP", 1), order_id=orders[0]))
     assert again.code == "order-exists"
+
+
+async def test_orders_that_do_not_exist_are_not_remembered_without_bound(log: Log) -> None:
+    async with asking(log, remember=10) as ask:
+        refused = await ask.all(*(confirm_order().model_copy(update={"order_id": order_id}) for order_id in ids(200)))
+        remembered = len(ask.processor._decider._known)
+    assert {one.code for one in refused} == {"no-such-order"}
+    assert remembered <= 10
 
 
 async def test_a_retried_command_is_one_command_and_gets_the_same_bytes(log: Log) -> None:
@@ -280,6 +301,35 @@ async def test_what_the_database_refuses_costs_the_neighbours_of_a_command_no_er
             return_exceptions=True,
         )
     assert [type(outcome).__name__ for outcome in outcomes] == ["Reply", "Failed", "Reply"]
+
+
+async def test_an_outage_among_commands_that_are_decided_singly_repeats_none_of_them(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goods without an idempotency key would be counted twice if the batch were given to the decider again."""
+    decider = Decider(log.writer(), 100)
+    decider.process([request(list_cup())])
+    for way in ("append", "append_unlocked"):
+        append = getattr(decider._writer, way)
+        monkeypatch.setattr(decider._writer, way, failing(append))
+    received, away = decider.process([request(receive_cups(5)), request(receive_cups(7))])
+    decider.close()
+    assert isinstance(received, Reply)
+    assert isinstance(away, Unavailable)
+    assert [event.event.quantity for event in recorded(log) if isinstance(event.event, StockReceived)] == [5]
+
+
+def failing(append: Callable[..., None]) -> Callable[..., None]:
+    """A batch of two is refused, the first command alone is taken, the second one meets an outage."""
+
+    def instead(rows: list[Row], answers: list[StoredAnswer]) -> None:
+        if len(rows) > 1:
+            raise psycopg.DataError("refused")
+        if b'"quantity":7' in rows[0][4]:
+            raise psycopg.OperationalError("the database is away")
+        append(rows, answers)
+
+    return instead
 
 
 async def test_a_database_that_stays_away_is_said_so(restartable_postgres: Postgres) -> None:
