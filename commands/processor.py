@@ -111,7 +111,11 @@ class Processor:
         patience: float = 10.0,
     ) -> None:
         self._decider = Decider(events.writer(), remember)
-        self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._waiting: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
+        self._submitted: list[_Waiting] = []  # in this turn of the event loop: one wake-up of the thread for all
+        self._under_way = 0
+        self._left: list[_Waiting] = []  # came too late to have its streams loaded before the lock: first of all next
+        self._ending = False
         self._queue = queue
         self._largest_batch = largest_batch
         self._patience = patience
@@ -128,6 +132,8 @@ class Processor:
     async def stop(self) -> None:
         """Answer what waits, then end."""
         if self._thread is not None:
+            if self._submitted:
+                self._hand_over()
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
@@ -137,36 +143,68 @@ class Processor:
 
         Raises `Busy` at once; the future raises `KeyReused`, `Unavailable` or `Failed`.
         """
-        if self._waiting.qsize() >= self._queue:
+        if self._under_way >= self._queue:
             raise Busy
+        self._under_way += 1
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self._waiting.put(_Waiting(request, future, time.monotonic() + self._patience))
+        if not self._submitted:
+            self._loop.call_soon(self._hand_over)
+        self._submitted.append(_Waiting(request, future, time.monotonic() + self._patience))
         return future
 
+    def _hand_over(self) -> None:
+        self._waiting.put(self._submitted)
+        self._submitted = []
+
     def _work(self) -> None:
-        ending = False
-        while not ending:
-            first = self._waiting.get()
-            batch = [first] if first else []
-            ending = first is None
-            with contextlib.suppress(Empty):
-                while not ending and len(batch) < self._largest_batch:
-                    if (one := self._waiting.get_nowait()) is None:
-                        ending = True
-                    else:
-                        batch.append(one)
+        while not self._ending or self._left:
+            batch = self._gathered()
             if batch:
+                replies = self._decided(batch)
                 self.batches += 1
                 self.commands += len(batch)
-                self._deliver(batch, self._decided(batch))
+                self._deliver(batch, replies)
         self._decider.close()
 
+    def _gathered(self) -> list["_Waiting"]:
+        """Whatever waits; at least one command, unless it is time to end."""
+        batch, self._left = self._left, []
+        if not batch:
+            first = self._waiting.get()
+            self._ending = first is None
+            batch = first or []
+        for more in self._more():
+            batch += more
+        self._left = batch[self._largest_batch :]
+        return batch[: self._largest_batch]
+
+    def _more(self) -> Iterator[list["_Waiting"]]:
+        """What else waits by now."""
+        with contextlib.suppress(Empty):
+            while not self._ending:
+                some = self._waiting.get_nowait()
+                if some is None:
+                    self._ending = True
+                else:
+                    yield some
+
     def _decided(self, batch: list["_Waiting"]) -> list[Reply | Exception]:
+        """An answer to each command of the batch, which what came while the lock was waited for has joined."""
         requests = [waiting.request for waiting in batch]
+
+        def join() -> None:
+            for some in self._more():
+                for one in some:
+                    if len(batch) < self._largest_batch and self._decider.knows(one.request):
+                        batch.append(one)
+                        requests.append(one.request)
+                    else:
+                        self._left.append(one)
+
         pause = 0.05
         while True:
             try:
-                return self._decider.process(requests)
+                return self._decider.process(requests, join)
             except OUTAGES as error:
                 if time.monotonic() > batch[0].until:
                     log.error("log unavailable, gave up", error=str(error), commands=len(batch))  # noqa: TRY400  the database's words suffice
@@ -180,6 +218,7 @@ class Processor:
 
     def _deliver(self, batch: list["_Waiting"], replies: list[Reply | Exception]) -> None:
         def deliver() -> None:
+            self._under_way -= len(batch)
             for waiting, reply in zip(batch, replies, strict=True):
                 if waiting.future.done():
                     continue
@@ -240,11 +279,18 @@ class Decider:
     def close(self) -> None:
         self._writer.close()
 
-    def process(self, requests: list[Request]) -> list[Reply | Exception]:
-        """An answer for each request, in order. Raises `psycopg.OperationalError` when the connection is lost: the
-        same requests may then be given again, and are not decided twice."""
+    def knows(self, request: Request) -> bool:
+        """Whether the command can be decided without loading a stream."""
+        return all(stream in self._known for stream in _streams_asked_for([request]))
+
+    def process(self, requests: list[Request], join: Callable[[], None] = lambda: None) -> list[Reply | Exception]:
+        """An answer for each request, in order. `join` is called once the lock is had: it may append more requests.
+
+        Raises `psycopg.OperationalError` when the connection is lost: the same list of requests may then be given
+        again, and none is decided twice.
+        """
         try:
-            return self._process(requests)
+            return self._process(requests, join)
         except OUTAGES:
             self._writer.close()  # whatever was under way on it: the next attempt begins on a connection of its own
             raise
@@ -253,21 +299,21 @@ class Decider:
         finally:
             self._forget()
 
-    def _process(self, requests: list[Request]) -> list[Reply | Exception]:
+    def _process(self, requests: list[Request], join: Callable[[], None]) -> list[Reply | Exception]:
         self._load(_streams_asked_for(requests))
         if self._locked_batches == 0 and self._in_doubt is None:
             try:
-                return self._process_unlocked(requests)
+                return self._process_unlocked(requests, join)
             except NotAppended:
                 self._locked_batches = LOCKED_BATCHES
-        return self._process_locked(requests)
+        return self._process_locked(requests, join)
 
-    def _process_unlocked(self, requests: list[Request]) -> list[Reply | Exception]:
+    def _process_unlocked(self, requests: list[Request], join: Callable[[], None]) -> list[Reply | Exception]:
         """Decide on what is known; the log refuses it (`NotAppended`) if that was not all there is to know."""
         batch = _Batch(self, {})
         replies = [batch.reply(request) for request in requests]
         if not batch.rows:  # nothing that the log could refuse
-            return self._process_locked(requests)
+            return self._process_locked(requests, join)
         self._in_doubt = attempt = _Attempt(requests, replies, batch.rows, batch.moved)
         try:
             self._writer.append_unlocked(batch.rows, list(batch.answers.values()))
@@ -277,9 +323,11 @@ class Decider:
         self._moved(attempt)
         return replies
 
-    def _process_locked(self, requests: list[Request]) -> list[Reply | Exception]:
+    def _process_locked(self, requests: list[Request], join: Callable[[], None]) -> list[Reply | Exception]:
         self._locked_batches = max(self._locked_batches - 1, 0)
         known_answers = self._begin([request.key for request in requests if request.key])
+        if self._in_doubt is None:
+            join()
         if self._in_doubt is not None and (settled := self._settled(requests)) is not None:
             return settled
         batch = _Batch(self, known_answers)

@@ -76,7 +76,7 @@ def answers(port: int, path: str) -> bool:
 # By process id ----------------------------------------------------------------------------------------------
 
 
-def pin(pid: int, cpu: int) -> None:
+def pin(pid: int, *cpus: int) -> None:
     """Pin a process, its threads and all processes below it; what they start later inherits it."""
     for member in family(pid):
         try:
@@ -85,7 +85,7 @@ def pin(pid: int, cpu: int) -> None:
             continue  # ended meanwhile
         for thread in threads:
             try:
-                os.sched_setaffinity(thread, {cpu})
+                os.sched_setaffinity(thread, cpus)
             except ProcessLookupError:
                 continue
 

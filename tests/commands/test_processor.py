@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from commands.order import PlaceOrder
 from commands.processor import (
     Accepted,
     Busy,
@@ -204,6 +205,33 @@ async def test_more_than_can_wait_is_turned_away_at_once(log: Log) -> None:
         requests = [request(list_cup()) for _ in range(1000)]
         with pytest.raises(Busy):
             _ = [ask.processor.submit(one) for one in requests]
+
+
+async def test_what_comes_while_the_lock_is_waited_for_joins_the_batch(log: Log) -> None:
+    def cup() -> PlaceOrder:
+        return place_order(wanted("CUP", 1), order_id=uuid4())
+
+    async with asking(log) as ask:
+        await ask.one(list_cup(stock="untracked"))
+        batches = ask.processor.batches
+        ask.processor._decider._locked_batches = 9
+        with psycopg.connect(log.url) as other:
+            other.execute("LOCK TABLE events IN EXCLUSIVE MODE")
+            first = asyncio.create_task(ask.one(cup(), new=True))
+            await lock_waited_for(log.url)
+            late = [asyncio.create_task(ask.one(cup(), new=True)) for _ in range(9)]
+            unknown = asyncio.create_task(ask.one(place_order(wanted("NO-SUCH", 1), order_id=uuid4())))
+            await asyncio.sleep(0)
+        answers = await asyncio.gather(first, *late)
+        assert all(answer.accepted for answer in answers)
+        assert not (await unknown).accepted  # its product was not known: it is loaded before the lock, next time
+    assert ask.processor.batches - batches == 2
+
+
+async def lock_waited_for(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as watching:
+        while not watching.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+            await asyncio.sleep(0.01)  # noqa: ASYNC110  another process's lock sets no event
 
 
 async def test_what_waits_is_answered_before_the_processor_stops(log: Log) -> None:

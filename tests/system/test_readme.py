@@ -18,10 +18,10 @@ def test_the_five_requests_of_the_readme_do_what_it_says(installation: Installat
     script = requests.replace(".venv/bin/orderlog", str(ORDERLOG)).replace(
         "http://127.0.0.1:8000", installation.urls[0]
     )
-    # The history is a read model: a second lets the projection catch up, as it would between two commands that are typed.
+    # The history is a read model: whoever types the last request gives it the time to catch up.
     script = script.replace("# 5.", "sleep 2\n# 5.").replace("curl ", "curl --silent --fail --show-error ")
 
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: PLW1510  the assertion says more
         ["bash", "-euc", script],
         env=environment(installation.settings),
         cwd=installation.home,
