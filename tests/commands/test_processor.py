@@ -230,8 +230,8 @@ async def test_what_comes_while_the_lock_is_waited_for_joins_the_batch(log: Log)
 
 async def lock_waited_for(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as watching:
-        while not watching.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110  another process's lock sets no event
+        while not watching.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0.01)
 
 
 async def test_what_waits_is_answered_before_the_processor_stops(log: Log) -> None:
