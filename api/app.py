@@ -21,7 +21,17 @@ from api.page import DOCS
 from api.parts import Parts
 from api.routes import methods_of
 
-EXPOSED = ("ETag", "Location", "Link", "Consistency-Token", "Idempotency-Replayed", "Request-Id", "Retry-After")
+EXPOSED = (
+    "ETag",
+    "Location",
+    "Link",
+    "Consistency-Token",
+    "Consistency",
+    "Preference-Applied",
+    "Idempotency-Replayed",
+    "Request-Id",
+    "Retry-After",
+)
 """Response headers that a page of another origin may read."""
 
 

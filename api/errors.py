@@ -24,6 +24,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid-request": (422, "The request is not valid"),
     "idempotency-key-reused": (422, "The Idempotency-Key was used for another request"),
     "internal-error": (500, "Something went wrong on our side"),
+    "not-caught-up": (503, "What is read does not include the write yet"),
     "not-ready": (503, "Not every part is ready"),
     "busy": (503, "Too many requests wait"),
     "unavailable": (503, "The database does not answer"),

@@ -62,7 +62,10 @@ def as_response(request: Request, error: Exception) -> Response:
 
 
 class Exchanges:
-    """ASGI middleware: gives each request its id, and answers with a problem whatever was not foreseen."""
+    """ASGI middleware: gives each request its id, and answers with a problem whatever was not foreseen.
+
+    A route puts headers of its own that belong to every answer, a problem too, into the scope's `told`.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -75,12 +78,14 @@ class Exchanges:
         request_id = request_id_from(dict(scope["headers"]))
         scope["request_id"] = request_id
         header = (b"request-id", request_id.encode())
+        told: dict[bytes, bytes] = {}
+        scope["told"] = told
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), header]
+                message["headers"] = [*message.get("headers", ()), header, *told.items()]
             await send(message)
 
         try:
@@ -88,4 +93,4 @@ class Exchanges:
         except Exception as error:
             if started:
                 raise
-            await of(error).answer(request_id).send(send, [header])
+            await of(error).answer(request_id).send(send, [header, *told.items()])

@@ -180,7 +180,7 @@ def _answer(route: Route, command: AnyCommand, request_id: str, outcome: Accepte
     headers: answers.Headers = (
         JSON,
         (b"etag", b'"%d"' % version),
-        (b"consistency-token", consistency.token(outcome.position).encode()),
+        (b"consistency-token", consistency.token(outcome.position, outcome.recorded).encode()),
     )
     if not isinstance(state, Order):
         return answers.encode(Answer(route.success, headers, shapes.encode(shapes.product_view(state, version))))

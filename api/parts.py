@@ -7,6 +7,7 @@ import msgspec
 from api.auth import Tokens
 from api.cursors import Cursors
 from commands.processor import Processor
+from projections.arrivals import Arrivals
 from projections.queries import Queries
 
 Check = Callable[[], Awaitable[str | None]]
@@ -16,6 +17,7 @@ Check = Callable[[], Awaitable[str | None]]
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     processor: Processor
     queries: Queries
+    arrivals: Arrivals
     tokens: Tokens
     cursors: Cursors
     checks: Mapping[str, Check] = {}  # by the part's name, as /readyz shows it

@@ -34,6 +34,7 @@ from events.log import Log
 from events.relay import Relay
 from events.tasks import ended
 from events.topics import ensure_topics
+from projections.arrivals import Arrivals
 from projections.catalogue import PROJECTIONS
 from projections.changes import Changes
 from projections.feed import Feed, LogFeed
@@ -149,9 +150,12 @@ async def http(settings: Settings, events: Log, checks: Mapping[str, Check]) -> 
         changes = Changes(events.url, pool, queries, complete=shapes.with_allowed_commands)
         live = Live(changes, tokens, queries)
         live.start()
+        arrivals = Arrivals(events.url, pool, PROJECTIONS, partitions=settings.kafka_partitions)
+        arrivals.start()
         parts = Parts(
             processor=processor,
             queries=queries,
+            arrivals=arrivals,
             tokens=tokens,
             cursors=Cursors(secret),
             checks={"database": _database_check(events), **checks},
@@ -161,6 +165,7 @@ async def http(settings: Settings, events: Log, checks: Mapping[str, Check]) -> 
             yield _Closing(create_app(parts, routes=live.routes), live)
         finally:
             await live.stop()
+            await arrivals.stop()
 
 
 class _Closing:

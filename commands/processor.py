@@ -47,6 +47,7 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     position: int  # the log's head right after the command
     state: Order | Product
     events: tuple[Event, ...]  # of the command's own stream; empty when it was so already
+    recorded: int  # events of all streams: the last ones up to the position
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -453,7 +454,7 @@ class _Batch:
         after = moved.get(stream, before)
         assert after.state is not None
         own = changes[0][1] if stream in moved else ()
-        return _Decided(Accepted(after.version, position, after.state, own), rows, moved)
+        return _Decided(Accepted(after.version, position, after.state, own, len(rows)), rows, moved)
 
     def _changes(self, command: AnyCommand, stream: str, state: State) -> Iterator[tuple[str, tuple[Event, ...]]]:
         """The facts that follow, by stream. Raises a `Refusal`."""

@@ -16,6 +16,7 @@ from api.cursors import Cursors
 from api.parts import Check, Parts
 from commands.processor import Processor
 from events.log import Log
+from projections.arrivals import Arrivals
 from projections.catalogue import PROJECTIONS
 from projections.feed import LogFeed
 from projections.migrate import migrate
@@ -112,9 +113,12 @@ async def an_edge(
     processor.start()
     tokens = Tokens(SECRET, issuer="orderlog", audience="orderlog")
     async with AsyncConnectionPool(url, min_size=1, max_size=2, open=False) as pool:
+        arrivals = Arrivals(url, pool, PROJECTIONS, partitions=6)
+        arrivals.start()
         given = Parts(
             processor=processor,
             queries=Queries(pool),
+            arrivals=arrivals,
             tokens=tokens,
             cursors=Cursors(SECRET),
             checks=checks or {},
@@ -123,5 +127,6 @@ async def an_edge(
         transport = httpx.ASGITransport(create_app(given))
         async with httpx.AsyncClient(transport=transport, base_url="http://orderlog") as client:
             yield Edge(client, log, given)
+        await arrivals.stop()
     await processor.stop()
     log.close()
