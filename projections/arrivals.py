@@ -96,14 +96,14 @@ class Arrivals:
         self._waiting.clear()
 
     async def reached(self, projection: str, position: int, within: float, *, stream: str | None = None) -> bool:
-        """Whether the projection has, within so many seconds, seen everything up to a position of the log.
+        """Whether the projection has, within so many seconds, seen everything up to a position that the log has reached.
 
         With a stream, only the place where its events come from counts.
         """
         partition = None if stream is None else partition_of(key_of(stream).encode(), self._partitions)
         if within <= 0 or self._task is None:
             places = await self._places([projection])
-            return await self._seen(projection, partition, places[projection], [position]) >= position
+            return await self._seen(projection, partition, places[projection], position) >= position
         waiter = Waiter(position, next(self._numbers), asyncio.get_running_loop().create_future())
         heapq.heappush(self._waiting.setdefault((projection, partition), []), waiter)
         self._wakeup.wake()
@@ -118,7 +118,7 @@ class Arrivals:
     async def horizons(self, upto: int) -> dict[str, int]:
         """Up to which position, at most `upto`, each projection has seen everything."""
         places = await self._places(list(self._kinds))
-        return {name: min(upto, await self._seen(name, None, one, [upto])) for name, one in places.items()}
+        return {name: min(upto, await self._seen(name, None, one, upto)) for name, one in places.items()}
 
     @property
     def waiting(self) -> int:
@@ -155,17 +155,17 @@ class Arrivals:
         for projection, partition in keys:
             waiting = self._waiting.get((projection, partition), [])
             positions = [waiter.position for waiter in waiting]
-            seen = await self._seen(projection, partition, places[projection], positions) if positions else 0
+            seen = await self._seen(projection, partition, places[projection], max(positions, default=0))
             while waiting and waiting[0].position <= seen:
                 _tell(heapq.heappop(waiting), reached=True)
 
-    async def _seen(self, projection: str, partition: int | None, places: Places, wanted: list[int]) -> int:
-        """Up to which position everything was seen, from a partition or from all; no further than is wanted."""
+    async def _seen(self, projection: str, partition: int | None, places: Places, wanted: int) -> int:
+        """Up to which position everything was seen, from a partition or from all; no further is looked than wanted."""
         if places.log is not None:
             return places.log
         if partition is not None:
             return places.at(partition)
-        return await self._trails[projection].followed(places, min(wanted), max(wanted))
+        return await self._trails[projection].followed(places, wanted)
 
     async def _places(self, projections: list[str]) -> dict[str, Places]:
         places = {projection: Places() for projection in projections}
@@ -191,16 +191,15 @@ class _Trail:
         self._least = 0
         self._one_at_a_time = asyncio.Lock()
 
-    async def followed(self, places: Places, first: int, last: int) -> int:
-        """Up to which position everything was seen: at most `last`; and if not even `first`, perhaps less is said."""
+    async def followed(self, places: Places, last: int) -> int:
+        """Up to which position everything was seen; at most `last`, which the log has reached."""
         async with self._one_at_a_time:
             least = places.least(self._partitions)
             # A checkpoint goes back when PostgreSQL crashes, since nobody waits until it is on disk.
             self._position = least if least < self._least else max(self._position, least)
             self._least = least
-            while self._position < last and await self._step(places, last):
-                if self._position < first and not await self._leap(places, first):
-                    break
+            if self._position < last and await self._step(places, last) and self._position < last:
+                await self._go_far(places, last)
             return self._position
 
     async def _step(self, places: Places, last: int) -> bool:
@@ -212,12 +211,21 @@ class _Trail:
             self._position = position
         return len(rows) == CHUNK
 
-    async def _leap(self, places: Places, first: int) -> bool:
-        """Go a long way at once to where somebody waits, if all was seen up to there; whether it was."""
-        rows = await _fetch(self._pool, LAST_IN_SPAN, (self._position, first, f"{self._kind}-"))
+    async def _go_far(self, places: Places, last: int) -> None:
+        """Go to the end at once; if not all was seen up to there, find the first that was not by halves."""
+        if await self._leap(places, last):
+            return
+        while last - self._position > CHUNK:
+            middle = (self._position + last) // 2
+            if not await self._leap(places, middle):
+                last = middle
+        await self._step(places, last)
+
+    async def _leap(self, places: Places, last: int) -> bool:
+        rows = await _fetch(self._pool, LAST_IN_SPAN, (self._position, last, f"{self._kind}-"))
         if not all(self._has(places, stream, position) for position, stream in rows):
             return False
-        self._position = first
+        self._position = last
         return True
 
     def _has(self, places: Places, stream: str, position: int) -> bool:

@@ -103,16 +103,21 @@ async def test_what_came_from_the_log_before_kafka_took_over_counts(broker: Clus
 async def test_whatever_the_checkpoints_are_what_was_seen_is_told_exactly(on_the_log: ReadSide, seed: int) -> None:
     """Against the definition: position by position, over more of the log than is looked at at once."""
     dice = random.Random(seed)
-    rows = await on_the_log.record([*a_catalogue(), *lives(200, dice)])
-    assert len(rows) > 3 * CHUNK
-    seen = {at: dice.choice([0, len(rows), dice.randrange(len(rows))]) for at in range(PARTITIONS)}
+    rows = await on_the_log.record([*a_catalogue(), *lives(400, dice)])
+    assert len(rows) > 4 * CHUNK
+    everywhere = {
+        at: dice.choice([len(rows), dice.randrange(len(rows) * seed // 5, len(rows))]) for at in range(PARTITIONS)
+    }
     async with watched(on_the_log.url) as arrivals:
         for name, projection in PROJECTIONS.items():
+            events = [row for row in rows if kind_of(row[0]) == projection.kind]
+            seen = everywhere | dict.fromkeys(set(range(PARTITIONS)) - {partition(row) for row in events}, 0)
             checkpoint(on_the_log.url, name, seen)
-            unseen = [row[2] for row in rows if kind_of(row[0]) == projection.kind and row[2] > seen[partition(row)]]
+            unseen = [row[2] for row in events if row[2] > seen[partition(row)]]
             horizon = min(unseen, default=len(rows) + 1) - 1
             for position in {horizon, min(horizon + 1, len(rows)), *dice.sample(range(1, len(rows)), 20)}:
                 assert await arrivals.reached(name, position, 0) == (position <= horizon), (name, position, horizon)
+            assert (await arrivals.horizons(len(rows)))[name] == horizon
             waits = [arrivals.reached(name, position, 5) for position in range(1, horizon + 1, 50)]
             assert all(await asyncio.gather(*waits))
 
