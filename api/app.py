@@ -15,6 +15,8 @@ from starlette.types import ASGIApp
 from api import views
 from api.errors import Problem
 from api.exchanges import Exchanges, as_response
+from api.health import measured
+from api.metrics import Requests, exposition
 from api.openapi import document
 from api.orders import Commands
 from api.page import DOCS
@@ -37,7 +39,8 @@ EXPOSED = (
 
 def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The application on these parts; whoever gives them starts and stops them."""
-    edge: ASGIApp = Commands(_reads(parts, routes), parts.processor, parts.tokens)
+    requests = Requests()
+    edge: ASGIApp = Commands(_reads(parts, routes, requests), parts.processor, parts.tokens, requests)
     if parts.cors_origins:
         edge = CORSMiddleware(
             edge,
@@ -49,7 +52,7 @@ def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     return edge
 
 
-def _reads(parts: Parts, routes: Sequence[BaseRoute]) -> FastAPI:
+def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> FastAPI:
     """All that is not a command, by FastAPI."""
     app = FastAPI(
         title="orderlog", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, routes=list(routes)
@@ -66,9 +69,13 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute]) -> FastAPI:
     async def docs() -> Response:
         return FileResponse(DOCS, headers={"content-security-policy": "default-src 'self' 'unsafe-inline'"})
 
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return measured(await exposition([requests.measure, *parts.sources]))
+
     for kind in (HTTPException, RequestValidationError, Problem):
         app.add_exception_handler(kind, _answer)
-    app.add_middleware(Exchanges)
+    app.add_middleware(Exchanges, requests=requests)
     return app
 
 

@@ -57,6 +57,13 @@ def traceparent_from(headers: Headers) -> str | None:
     return given.decode("ascii") if given is not None and _TRACEPARENT.fullmatch(given) else None
 
 
+def told_back(headers: Headers, request_id: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers by which an answer is found again: in the log lines, in the history, in a trace."""
+    mine = (b"request-id", request_id.encode())
+    trace = traceparent_from(headers)
+    return (mine, (b"traceparent", trace.encode())) if trace is not None else (mine,)
+
+
 def stored_key(subject: str, key: bytes) -> str:
     """What an Idempotency-Key is kept under: each caller has keys of its own. A UUID in hexadecimal."""
     return blake2b(subject.encode() + b"\0" + key, digest_size=16).hexdigest()

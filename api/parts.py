@@ -1,11 +1,12 @@
 """What the wiring gives to the HTTP edge."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from api.auth import Tokens
 from api.cursors import Cursors
+from api.metrics import Source
 from commands.processor import Processor
 from projections.arrivals import Arrivals
 from projections.queries import Queries
@@ -21,4 +22,6 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Tokens
     cursors: Cursors
     checks: Mapping[str, Check] = {}  # by the part's name, as /readyz shows it
+    notes: Mapping[str, Check] = {}  # what /readyz tells of a part that is ready all the same
+    sources: Sequence[Source] = ()  # what /metrics shows besides the requests
     cors_origins: tuple[str, ...] = ()

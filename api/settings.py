@@ -55,6 +55,15 @@ class Settings(BaseSettings):
         int | None,
         Field(ge=1, le=65535, description="a port on which relay and workers answer /livez and /readyz, or nothing"),
     ] = None
+    drain: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=300,
+            description="seconds from 0 to 300 that a process asked to stop still serves, unready, so that load "
+            "balancers notice, such as 5",
+        ),
+    ] = 0
     secret_key: Annotated[
         SecretStr | None,
         Field(

@@ -1,21 +1,20 @@
 """The reads over HTTP: orders, their history, products, reports, and whether the parts are well."""
 
-import asyncio
 from datetime import UTC, date, datetime
 from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
-import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Caller
 from api.current import current_order
 from api.errors import Place, Problem, invalid
+from api.health import Health, readiness
 from api.own_writes import Own
-from api.parts import Check, Parts
+from api.parts import Parts
 from api.refusals import refused_read
 from api.requests import single
 from api.shapes import encode, order_view
@@ -24,10 +23,6 @@ from commands.order import Order, Status
 from commands.refusals import NoSuchOrder, NoSuchProduct
 from events.envelope import order_stream, product_stream
 from projections.shapes import DailySales, HistoryEntry, OrderSummary, OrderView, ProductView
-
-log = structlog.get_logger()
-
-CHECKED_WITHIN = 2.0  # seconds
 
 MOST_ITEMS = 200
 
@@ -57,13 +52,6 @@ class Me(msgspec.Struct, frozen=True):
     roles: list[str]
     customer_id: str | None
     expires: datetime
-
-
-class Health(msgspec.Struct, frozen=True):
-    """What a part that is not ready says, by its name; empty when all are."""
-
-    status: str
-    parts: dict[str, str] = {}
 
 
 ANSWERS: dict[str, type[msgspec.Struct]] = {
@@ -203,11 +191,7 @@ async def livez() -> Response:
 
 @router.get("/readyz", summary="Whether every part is ready", tags=["health"])
 async def readyz(parts: Given) -> Response:
-    reasons = await asyncio.gather(*(_reason(name, check) for name, check in parts.checks.items()))
-    waiting = {name: reason for name, reason in zip(parts.checks, reasons, strict=True) if reason is not None}
-    if waiting:
-        raise Problem("not-ready", f"Not ready: {', '.join(waiting)}.", headers=[(b"retry-after", b"1")], parts=waiting)
-    return _json(Health("ready"))
+    return _json(await readiness(parts.checks, parts.notes))
 
 
 async def _seen_order(order_id: UUID, caller: Caller, parts: Parts) -> tuple[Order, int]:
@@ -229,17 +213,6 @@ def _customer(asked: str | None, caller: Caller) -> str | None:
     if asked not in (None, caller.customer_id):
         raise Problem("forbidden", "A customer may list its own orders only.")
     return caller.customer_id
-
-
-async def _reason(name: str, check: Check) -> str | None:
-    try:
-        async with asyncio.timeout(CHECKED_WITHIN):
-            return await check()
-    except TimeoutError:
-        return f"did not answer within {CHECKED_WITHIN:g} s"
-    except Exception as error:
-        log.exception("readiness check failed", part=name)
-        return type(error).__name__
 
 
 def _json(content: msgspec.Struct) -> Response:

@@ -117,8 +117,9 @@ class Processor:
         self._largest_batch = largest_batch
         self._patience = patience
         self._thread: threading.Thread | None = None
-        self.batches = 0
         self.commands = 0
+        self.sizes = [0] * (largest_batch.bit_length() + 1)
+        """How many batches had so many commands: at 3, those of 4 to 7, whose numbers have three bits."""
 
     def start(self) -> None:
         """Needs a running event loop: answers are delivered there."""
@@ -132,6 +133,14 @@ class Processor:
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting.qsize()
+
+    @property
+    def batches(self) -> int:
+        return sum(self.sizes)
 
     def submit(self, request: Request) -> asyncio.Future[Reply]:
         """The answer, once it is on disk.
@@ -157,7 +166,7 @@ class Processor:
                     else:
                         batch.append(one)
             if batch:
-                self.batches += 1
+                self.sizes[len(batch).bit_length()] += 1
                 self.commands += len(batch)
                 self._deliver(batch, self._decided(batch))
         self._decider.close()
@@ -416,7 +425,12 @@ class _Batch:
             decided = self._decided(request)
             answer = request.answer(decided.outcome)
         except Exception as error:
-            log.exception("command failed", command=type(request.command).__name__, request_id=request.request_id)
+            log.exception(
+                "command failed",
+                command=type(request.command).__name__,
+                request_id=request.request_id,
+                traceparent=request.traceparent,
+            )
             return Failed(str(error))
         self.rows += decided.rows
         self.moved.update(decided.moved)

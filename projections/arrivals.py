@@ -96,7 +96,7 @@ class Arrivals:
         self._waiting.clear()
 
     async def reached(self, projection: str, position: int, within: float, *, stream: str | None = None) -> bool:
-        """Whether the projection has, within so many seconds, seen everything up to a position that the log has reached.
+        """Whether the projection has, within so many seconds, seen everything up to a position that the log has.
 
         With a stream, only the place where its events come from counts.
         """

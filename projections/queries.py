@@ -9,7 +9,7 @@ import msgspec
 from psycopg_pool import AsyncConnectionPool
 
 from events.codec import Row
-from events.log import STREAM, WRITTEN
+from events.log import HEAD, STREAM, WRITTEN
 from events.order import Address
 from events.status import fulfilment_status, open_quantity, payment_status, return_status
 from projections.checkpoints import Checkpoint
@@ -170,6 +170,10 @@ class Queries:
     async def stream(self, stream: str) -> list[Row]:
         """The events of one stream, as the log has them."""
         return await self._fetch(STREAM, (stream,))
+
+    async def head(self) -> int:
+        """The position of the newest event of the log; 0 for an empty one."""
+        return int((await self._fetch(HEAD, ()))[0][0])
 
     async def written(self, position: int, stream: str | None = None) -> Written:
         """What the log says of a position, and of what a stream had come to by then."""
