@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from api import views
-from api.errors import Problem
+from api.errors import TYPES, Problem
 from api.exchanges import Exchanges, as_response
 from api.health import measured
 from api.metrics import Requests, exposition
@@ -21,6 +21,7 @@ from api.openapi import document
 from api.orders import Commands
 from api.page import DOCS
 from api.parts import Parts
+from api.problems import problem_list, problem_page
 from api.routes import methods_of
 
 EXPOSED = (
@@ -33,6 +34,8 @@ EXPOSED = (
     "Idempotency-Replayed",
     "Request-Id",
     "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
 )
 """Response headers that a page of another origin may read."""
 
@@ -40,7 +43,7 @@ EXPOSED = (
 def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The application on these parts; whoever gives them starts and stops them."""
     requests = Requests()
-    edge: ASGIApp = Commands(_reads(parts, routes, requests), parts.processor, parts.tokens, requests)
+    edge: ASGIApp = Commands(_reads(parts, routes, requests), parts.processor, parts.tokens, requests, parts.limits)
     if parts.cors_origins:
         edge = CORSMiddleware(
             edge,
@@ -73,6 +76,8 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> Fas
     async def metrics() -> Response:
         return measured(await exposition([requests.measure, *parts.sources]))
 
+    app.add_route(TYPES, problem_list, include_in_schema=False)
+    app.add_route(f"{TYPES}/{{code}}", problem_page, include_in_schema=False)
     for kind in (HTTPException, RequestValidationError, Problem):
         app.add_exception_handler(kind, _answer)
     app.add_middleware(Exchanges, requests=requests)

@@ -48,6 +48,10 @@ def request_id_from(headers: Headers) -> str:
     given = headers.get(b"request-id")
     if given is not None and is_visible_ascii(given, LONGEST_REQUEST_ID):
         return given.decode("ascii")
+    return new_request_id()
+
+
+def new_request_id() -> str:
     return _random(16).hex()
 
 

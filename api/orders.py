@@ -19,6 +19,7 @@ from api import answers, consistency, errors, exchanges, ids, refusals, shapes
 from api.answers import JSON, Answer
 from api.auth import Caller, Tokens
 from api.errors import Place, Problem
+from api.limits import Limits
 from api.metrics import Requests
 from api.requests import Gone, expected_version, idempotency_key, json_object, read_body, single
 from api.routes import PLACE, ROUTES, Route, route_of
@@ -50,9 +51,12 @@ _coded = msgspec.json.Decoder(_Coded).decode
 class Commands:
     """ASGI middleware that answers the command routes itself and passes all else on."""
 
-    def __init__(self, app: ASGIApp, processor: Processor, tokens: Tokens, requests: Requests) -> None:
+    def __init__(
+        self, app: ASGIApp, processor: Processor, tokens: Tokens, requests: Requests, limits: Limits | None = None
+    ) -> None:
         self._app = app
         self._requests = requests
+        self._limits = limits
         self._processor = processor
         self._tokens = tokens
 
@@ -65,6 +69,8 @@ class Commands:
         given = dict(scope["headers"])
         request_id = ids.request_id_from(given)
         headers = ids.told_back(given, request_id)
+        told: dict[bytes, bytes] = {}
+        scope["told"] = told
         try:
             answer, replayed = await self._answered(*found, scope, receive, request_id)
             outcome = "replayed" if replayed else _outcome(answer)
@@ -74,6 +80,8 @@ class Commands:
             with bound_contextvars(request_id=request_id, traceparent=ids.traceparent_from(given)):
                 problem = exchanges.of(error)
             answer, replayed, outcome = problem.answer(request_id), False, problem.code
+        if told:
+            headers = (*headers, *told.items())
         await answer.send(send, (*headers, _REPLAYED) if replayed else headers)
         route = found[0]
         self._requests.decided(route.command.__name__, outcome)
@@ -84,6 +92,8 @@ class Commands:
     ) -> tuple[Answer, bool]:
         headers = single(scope["headers"])
         caller = self._tokens.verify(headers.get(b"authorization"))
+        if self._limits is not None:
+            self._limits.take(caller.subject, scope["told"])
         if not caller.is_staff and not (route.customers and caller.customer_id is not None):
             raise Problem("forbidden", _who_may(route))
         key = idempotency_key(headers, needed=route.needs_key)

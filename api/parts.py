@@ -6,6 +6,7 @@ import msgspec
 
 from api.auth import Tokens
 from api.cursors import Cursors
+from api.limits import Limits
 from api.metrics import Source
 from commands.processor import Processor
 from projections.arrivals import Arrivals
@@ -24,4 +25,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     checks: Mapping[str, Check] = {}  # by the part's name, as /readyz shows it
     notes: Mapping[str, Check] = {}  # what /readyz tells of a part that is ready all the same
     sources: Sequence[Source] = ()  # what /metrics shows besides the requests
+    limits: Limits | None = None
     cors_origins: tuple[str, ...] = ()

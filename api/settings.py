@@ -11,6 +11,8 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api.limits import Quota
+
 PREFIX = "ORDERLOG_"
 TESTS = "ORDERLOG_TEST_"
 """Names that are the test suite's, not ours."""
@@ -78,6 +80,10 @@ class Settings(BaseSettings):
         NoDecode,
         Field(description="origins with commas between them, such as https://shop.example,http://localhost:3000"),
     ] = ()
+    rate_limit: Annotated[
+        str | None,
+        Field(description="how many requests a caller may make of a process, such as 1000/1s or 600/m, or nothing"),
+    ] = None
     log_format: Annotated[Literal["console", "json"], Field(description="console or json")] = "console"
 
     @field_validator("cors_origins", mode="before")
@@ -97,6 +103,13 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and (length := len(value.get_secret_value().encode())) < SHORTEST_SECRET:
             raise ValueError(f"it has {length} bytes")
+        return value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _quota(cls, value: str | None) -> str | None:
+        if value is not None:
+            Quota.parse(value)
         return value
 
     @field_validator("jwks_url")

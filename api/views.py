@@ -103,7 +103,10 @@ Given = Annotated[Parts, Depends(parts_of)]
 
 
 async def bearer(request: Request, parts: Given) -> Caller:
-    return parts.tokens.verify(single(request.headers.raw).get(b"authorization"))
+    caller = parts.tokens.verify(single(request.headers.raw).get(b"authorization"))
+    if parts.limits is not None:
+        parts.limits.take(caller.subject, request.scope["told"])
+    return caller
 
 
 Bearer = Annotated[Caller, Depends(bearer)]

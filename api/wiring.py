@@ -24,6 +24,7 @@ from api.auth import Tokens
 from api.cursors import Cursors
 from api.embedded import EmbeddedPostgres
 from api.health import health
+from api.limits import Limits, Quota
 from api.live import Live
 from api.measures import OfChecks, OfListeners, OfProjections, OfWrites, Operated
 from api.parts import Check, Parts
@@ -176,6 +177,7 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             checks=checks,
             notes={} if projecting else lag,
             sources=[*(one.measure for one in measures), *operated.sources],
+            limits=Limits(Quota.parse(settings.rate_limit)) if settings.rate_limit else None,
             cors_origins=settings.cors_origins,
         )
         try:

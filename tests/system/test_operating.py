@@ -135,14 +135,14 @@ async def test_every_process_measures_its_part(installation: Installation) -> No
     for part in installation.parts:
         found = await asyncio.to_thread(measured, part)
         if part.command in {"serve", "api", "project"}:
-            await asyncio.to_thread(until, lambda part=part: lags(part) == {0}, 60)  # type: ignore[misc]
+            await asyncio.to_thread(until, lambda part=part: lags(part) == {0}, 60)
         if part is installation.parts[0]:
             assert found["orderlog_commands_total"] >= 6
             assert found["orderlog_batch_commands_count"] >= 1
             assert "orderlog_sockets" in found
         if part.command == "relay":
             assert found["orderlog_relay_elected"] == 1
-            await asyncio.to_thread(until, lambda part=part: measured(part)["orderlog_relay_lag_events"] == 0, 60)  # type: ignore[misc]
+            await asyncio.to_thread(until, lambda part=part: measured(part)["orderlog_relay_lag_events"] == 0, 60)
 
 
 def measured(part: Part) -> dict[str, float]:
