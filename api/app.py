@@ -13,21 +13,37 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from api import views
-from api.errors import Problem
+from api.errors import TYPES, Problem
 from api.exchanges import Exchanges, as_response
+from api.health import measured
+from api.metrics import Requests, exposition
 from api.openapi import document
 from api.orders import Commands
 from api.page import DOCS
 from api.parts import Parts
+from api.problems import problem_list, problem_page
 from api.routes import methods_of
 
-EXPOSED = ("ETag", "Location", "Link", "Consistency-Token", "Idempotency-Replayed", "Request-Id", "Retry-After")
+EXPOSED = (
+    "ETag",
+    "Location",
+    "Link",
+    "Consistency-Token",
+    "Consistency",
+    "Preference-Applied",
+    "Idempotency-Replayed",
+    "Request-Id",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+)
 """Response headers that a page of another origin may read."""
 
 
 def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The application on these parts; whoever gives them starts and stops them."""
-    edge: ASGIApp = Commands(_reads(parts, routes), parts.processor, parts.tokens)
+    requests = Requests()
+    edge: ASGIApp = Commands(_reads(parts, routes, requests), parts.processor, parts.tokens, requests, parts.limits)
     if parts.cors_origins:
         edge = CORSMiddleware(
             edge,
@@ -39,7 +55,7 @@ def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     return edge
 
 
-def _reads(parts: Parts, routes: Sequence[BaseRoute]) -> FastAPI:
+def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> FastAPI:
     """All that is not a command, by FastAPI."""
     app = FastAPI(
         title="orderlog", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, routes=list(routes)
@@ -56,9 +72,15 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute]) -> FastAPI:
     async def docs() -> Response:
         return FileResponse(DOCS, headers={"content-security-policy": "default-src 'self' 'unsafe-inline'"})
 
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return measured(await exposition([requests.measure, *parts.sources]))
+
+    app.add_route(TYPES, problem_list, include_in_schema=False)
+    app.add_route(f"{TYPES}/{{code}}", problem_page, include_in_schema=False)
     for kind in (HTTPException, RequestValidationError, Problem):
         app.add_exception_handler(kind, _answer)
-    app.add_middleware(Exchanges)
+    app.add_middleware(Exchanges, requests=requests)
     return app
 
 

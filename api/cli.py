@@ -4,7 +4,7 @@ import asyncio
 import csv
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from api import importing, logs, retail_csv, wiring
+from api import importing, logs, measures, retail_csv, wiring
 from api.auth import Role
 from api.embedded import EmbeddedError, EmbeddedPostgres
 from api.importing import Imported
@@ -126,13 +126,12 @@ async def _serve_all(settings: Settings, listener: Any, url: str) -> None:
         _greet(settings, listener.getsockname()[1], url)
         worker = wiring.worker(settings, url, events, [])
         relay = wiring.relay(settings, events) if settings.kafka_bootstrap_servers else None
-        checks = {"projections": wiring.problem_check(worker)}
-        if relay is not None:
-            checks["relay"] = wiring.problem_check(relay)
-        async with wiring.until_asked_to_stop() as asked, wiring.http(settings, events, checks) as edge:
-            serving = wiring.serve(wiring.http_server(edge), listener, asked)
-            parts = [wiring.work(worker), *([relay.run()] if relay is not None else [])]
-            await wiring.run_until(asked, *parts, serving=serving)
+        async with wiring.until_asked_to_stop() as asked:
+            operated = measures.operated(asked, events, worker, relay)
+            async with wiring.http(settings, events, operated, projecting=True) as edge:
+                serving = wiring.serve(wiring.http_server(edge), listener, asked, settings.drain)
+                parts = [wiring.work(worker), *([relay.run()] if relay is not None else [])]
+                await wiring.run_until(asked, *parts, serving=serving)
 
 
 @app.command()
@@ -142,8 +141,12 @@ def api() -> None:
     listener = wiring.listen(settings, settings.port)
 
     async def run(events: Any) -> None:
-        async with wiring.until_asked_to_stop() as asked, wiring.http(settings, events, {}) as edge:
-            await wiring.run_until(asked, serving=wiring.serve(wiring.http_server(edge), listener, asked))
+        async with (
+            wiring.until_asked_to_stop() as asked,
+            wiring.http(settings, events, measures.operated(asked, events)) as edge,
+        ):
+            serving = wiring.serve(wiring.http_server(edge), listener, asked, settings.drain)
+            await wiring.run_until(asked, serving=serving)
 
     with wiring.database(settings) as url, wiring.opened(url) as events:
         _greet(settings, listener.getsockname()[1], url)
@@ -158,7 +161,7 @@ def relay() -> None:
     async def run(url: str) -> None:
         with wiring.opened(url) as events:
             part = wiring.relay(settings, events)
-            async with _beside(settings, {"relay": wiring.problem_check(part)}) as (asked, serving):
+            async with _beside(settings, events, relay=part) as (asked, serving):
                 await wiring.run_until(asked, part.run(), serving=serving)
 
     with wiring.database(settings) as url:
@@ -180,7 +183,8 @@ def project(
         await wiring.ready_topics(settings)
         with wiring.opened(url) as events:
             part = wiring.worker(settings, url, events, names or [])
-            async with _beside(settings, {"projections": wiring.problem_check(part)}) as (asked, serving):
+            kept = names or list(PROJECTIONS)
+            async with _beside(settings, events, worker=part, projections=kept) as (asked, serving):
                 await wiring.run_until(asked, part.run(), serving=serving)
 
     with wiring.database(settings) as url:
@@ -188,15 +192,19 @@ def project(
 
 
 @asynccontextmanager
-async def _beside(settings: Settings, checks: dict[str, Any]) -> AsyncIterator[tuple[asyncio.Event, Any]]:
-    """What runs beside a part that has no HTTP of its own: /readyz, if a port is set for it."""
+async def _beside(
+    settings: Settings, events: Any, *, worker: Any = None, relay: Any = None, projections: Sequence[str] = ()
+) -> AsyncIterator[tuple[asyncio.Event, Any]]:
+    """What runs beside a part that has no HTTP of its own: /readyz and /metrics, if a port is set for them."""
     async with wiring.until_asked_to_stop() as asked:
         if settings.health_port is None:
             wiring.freeze()
             yield asked, None
-        else:
-            listener = wiring.listen(settings, settings.health_port, "ORDERLOG_HEALTH_PORT")
-            yield asked, wiring.serve(wiring.http_server(wiring.health(checks)), listener, asked)
+            return
+        listener = wiring.listen(settings, settings.health_port, "ORDERLOG_HEALTH_PORT")
+        operated = measures.operated(asked, events, worker, relay)
+        async with wiring.beside(settings, events, operated, projections) as edge:
+            yield asked, wiring.serve(wiring.http_server(edge), listener, asked)
 
 
 def _greet(settings: Settings, port: int, url: str) -> None:

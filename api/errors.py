@@ -8,7 +8,11 @@ from pydantic import ValidationError
 
 from api.answers import PROBLEM_JSON, Answer
 
+TYPES = "/problems"
+"""Where a problem's type leads: to the page of its code. A reference, since an answer that is kept knows no host."""
+
 PROBLEMS: dict[str, tuple[int, str]] = {
+    "bad-request": (400, "The request is not valid HTTP"),
     "not-json": (400, "The body is not JSON"),
     "bad-header": (400, "A header is not valid"),
     "bad-cursor": (400, "The cursor is not valid here"),
@@ -23,7 +27,10 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "The body must be JSON"),
     "invalid-request": (422, "The request is not valid"),
     "idempotency-key-reused": (422, "The Idempotency-Key was used for another request"),
+    "too-many-requests": (429, "Too many requests of one caller"),
+    "headers-too-large": (431, "The headers are too large"),
     "internal-error": (500, "Something went wrong on our side"),
+    "not-caught-up": (503, "What is read does not include the write yet"),
     "not-ready": (503, "Not every part is ready"),
     "busy": (503, "Too many requests wait"),
     "unavailable": (503, "The database does not answer"),
@@ -66,7 +73,7 @@ class Problem(Exception):
         shown = self.errors[:MOST_PLACES]
         left_out = len(self.errors) - len(shown)
         content = {
-            "type": f"urn:orderlog:problem:{self.code}",
+            "type": f"{TYPES}/{self.code}",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,

@@ -1,6 +1,7 @@
 """The frame of every exchange but the lean commands': a request id, and a problem for whatever goes wrong."""
 
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any
 
 import psycopg
@@ -10,9 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from api.errors import PROBLEMS, Place, Problem, invalid, pointer, sentence, unavailable
-from api.ids import request_id_from
+from api.ids import request_id_from, told_back
+from api.metrics import Requests
 from events.log import LogUnavailable
 
 log = structlog.get_logger()
@@ -62,30 +65,44 @@ def as_response(request: Request, error: Exception) -> Response:
 
 
 class Exchanges:
-    """ASGI middleware: gives each request its id, and answers with a problem whatever was not foreseen."""
+    """ASGI middleware: gives each request its id, and answers with a problem whatever was not foreseen.
 
-    def __init__(self, app: ASGIApp) -> None:
+    A route puts headers of its own that belong to every answer, a problem too, into the scope's `told`.
+    """
+
+    def __init__(self, app: ASGIApp, requests: Requests | None = None) -> None:
         self._app = app
+        self._requests = requests or Requests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-        request_id = request_id_from(dict(scope["headers"]))
-        scope["request_id"] = request_id
-        header = (b"request-id", request_id.encode())
+        begun = perf_counter()
+        status = 0
+        given = dict(scope["headers"])
+        request_id = request_id_from(given)
+        headers = told_back(given, request_id)
+        told: dict[bytes, bytes] = {}
+        scope["request_id"], scope["told"] = request_id, told
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message.get("headers", ()), header]
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *headers, *told.items()]
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception as error:
-            if started:
-                raise
-            await of(error).answer(request_id).send(send, [header])
+        with bound_contextvars(**{name.decode().replace("-", "_"): value.decode() for name, value in headers}):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:
+                if status:
+                    raise
+                await of(error).answer(request_id).send(send_with_id)
+        self._requests.answered(scope["method"], _route(scope), status, begun)
+
+
+def _route(scope: Scope) -> str:
+    """The path of the route that answered, without what its parameters were."""
+    return getattr(scope.get("route"), "path", "none")

@@ -48,6 +48,10 @@ def request_id_from(headers: Headers) -> str:
     given = headers.get(b"request-id")
     if given is not None and is_visible_ascii(given, LONGEST_REQUEST_ID):
         return given.decode("ascii")
+    return new_request_id()
+
+
+def new_request_id() -> str:
     return _random(16).hex()
 
 
@@ -55,6 +59,13 @@ def traceparent_from(headers: Headers) -> str | None:
     """W3C Trace Context; one that is not valid is left out, as the standard asks."""
     given = headers.get(b"traceparent")
     return given.decode("ascii") if given is not None and _TRACEPARENT.fullmatch(given) else None
+
+
+def told_back(headers: Headers, request_id: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers by which an answer is found again: in the log lines, in the history, in a trace."""
+    mine = (b"request-id", request_id.encode())
+    trace = traceparent_from(headers)
+    return (mine, (b"traceparent", trace.encode())) if trace is not None else (mine,)
 
 
 def stored_key(subject: str, key: bytes) -> str:

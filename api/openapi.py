@@ -86,7 +86,7 @@ def _complete_read(path: str, operation: Json) -> None:
     operation["operationId"] = name
     operation["responses"] = {
         "200": {"description": "so it is", "content": _content(ANSWERS[name].__name__)},
-        **_problems([401, 403, 404, 422, 503]),
+        **_problems([400, 401, 403, 404, 422, 429, 500, 503]),
     }
     operation.pop("security", None)
     if path in _OPEN:
@@ -116,7 +116,7 @@ def _command(route: Route, schemas: dict[str, Json]) -> Json:
         "requestBody": {"required": bool(schemas[name].get("required")), "content": _content(name)},
         "responses": {
             str(route.success): {"description": "so it is", "headers": headers, "content": _content(view.__name__)},
-            **_problems([400, 401, 403, 404, 409, 412, 413, 415, 422, 500, 503]),
+            **_problems([400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503]),
         },
     }
 
@@ -172,7 +172,7 @@ def _problem() -> Json:
         "description": "What went wrong (RFC 9457). A refusal has further members, such as skus, that say about what.",
         "required": ["type", "title", "status", "detail", "code", "request_id"],
         "properties": {
-            "type": {"type": "string", "format": "uri"},
+            "type": {"type": "string", "format": "uri-reference", "description": "leads to a page about it"},
             "title": {"type": "string"},
             "status": {"type": "integer"},
             "detail": {"type": "string"},

@@ -7,15 +7,20 @@ the way of an order together. The table below is also what their part of the Ope
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+from time import perf_counter
 from typing import Any, cast
 
+import msgspec
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from api import answers, consistency, errors, exchanges, ids, refusals, shapes
 from api.answers import JSON, Answer
 from api.auth import Caller, Tokens
 from api.errors import Place, Problem
+from api.limits import Limits
+from api.metrics import Requests
 from api.requests import Gone, expected_version, idempotency_key, json_object, read_body, single
 from api.routes import PLACE, ROUTES, Route, route_of
 from commands.order import Order, PlaceOrder
@@ -36,11 +41,22 @@ _RIDES_IN = {route.command: route.rides_in for route in ROUTES}
 _REPLAYED = (b"idempotency-replayed", b"true")
 
 
+class _Coded(msgspec.Struct):
+    code: str
+
+
+_coded = msgspec.json.Decoder(_Coded).decode
+
+
 class Commands:
     """ASGI middleware that answers the command routes itself and passes all else on."""
 
-    def __init__(self, app: ASGIApp, processor: Processor, tokens: Tokens) -> None:
+    def __init__(
+        self, app: ASGIApp, processor: Processor, tokens: Tokens, requests: Requests, limits: Limits | None = None
+    ) -> None:
         self._app = app
+        self._requests = requests
+        self._limits = limits
         self._processor = processor
         self._tokens = tokens
 
@@ -49,22 +65,35 @@ class Commands:
         if found is None:
             await self._app(scope, receive, send)
             return
-        request_id = ids.request_id_from(dict(scope["headers"]))
-        header = (b"request-id", request_id.encode())
+        begun = perf_counter()
+        given = dict(scope["headers"])
+        request_id = ids.request_id_from(given)
+        headers = ids.told_back(given, request_id)
+        told: dict[bytes, bytes] = {}
+        scope["told"] = told
         try:
             answer, replayed = await self._answered(*found, scope, receive, request_id)
+            outcome = "replayed" if replayed else _outcome(answer)
         except Gone:
             return
         except Exception as error:  # noqa: BLE001  each has its problem; one that was not foreseen is logged there
-            await exchanges.of(error).answer(request_id).send(send, (header,))
-            return
-        await answer.send(send, (header, _REPLAYED) if replayed else (header,))
+            with bound_contextvars(request_id=request_id, traceparent=ids.traceparent_from(given)):
+                problem = exchanges.of(error)
+            answer, replayed, outcome = problem.answer(request_id), False, problem.code
+        if told:
+            headers = (*headers, *told.items())
+        await answer.send(send, (*headers, _REPLAYED) if replayed else headers)
+        route = found[0]
+        self._requests.decided(route.command.__name__, outcome)
+        self._requests.answered(route.method, route.path, answer.status, begun)
 
     async def _answered(
         self, route: Route, about: str | None, scope: Scope, receive: Receive, request_id: str
     ) -> tuple[Answer, bool]:
         headers = single(scope["headers"])
         caller = self._tokens.verify(headers.get(b"authorization"))
+        if self._limits is not None:
+            self._limits.take(caller.subject, scope["told"])
         if not caller.is_staff and not (route.customers and caller.customer_id is not None):
             raise Problem("forbidden", _who_may(route))
         key = idempotency_key(headers, needed=route.needs_key)
@@ -86,6 +115,10 @@ class Commands:
         )
         reply = await _taken(self._processor, request)
         return answers.decode(reply.answer), reply.replayed
+
+
+def _outcome(answer: Answer) -> str:
+    return "accepted" if answer.status < 300 else _coded(answer.body).code  # noqa: PLR2004  a success
 
 
 def _who_may(route: Route) -> str:
@@ -180,7 +213,7 @@ def _answer(route: Route, command: AnyCommand, request_id: str, outcome: Accepte
     headers: answers.Headers = (
         JSON,
         (b"etag", b'"%d"' % version),
-        (b"consistency-token", consistency.token(outcome.position).encode()),
+        (b"consistency-token", consistency.token(outcome.position, outcome.recorded).encode()),
     )
     if not isinstance(state, Order):
         return answers.encode(Answer(route.success, headers, shapes.encode(shapes.product_view(state, version))))

@@ -11,6 +11,8 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api.limits import Quota
+
 PREFIX = "ORDERLOG_"
 TESTS = "ORDERLOG_TEST_"
 """Names that are the test suite's, not ours."""
@@ -55,6 +57,15 @@ class Settings(BaseSettings):
         int | None,
         Field(ge=1, le=65535, description="a port on which relay and workers answer /livez and /readyz, or nothing"),
     ] = None
+    drain: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=300,
+            description="seconds from 0 to 300 that a process asked to stop still serves, unready, so that load "
+            "balancers notice, such as 5",
+        ),
+    ] = 0
     secret_key: Annotated[
         SecretStr | None,
         Field(
@@ -69,6 +80,10 @@ class Settings(BaseSettings):
         NoDecode,
         Field(description="origins with commas between them, such as https://shop.example,http://localhost:3000"),
     ] = ()
+    rate_limit: Annotated[
+        str | None,
+        Field(description="how many requests a caller may make of a process, such as 1000/1s or 600/m, or nothing"),
+    ] = None
     log_format: Annotated[Literal["console", "json"], Field(description="console or json")] = "console"
 
     @field_validator("cors_origins", mode="before")
@@ -88,6 +103,13 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and (length := len(value.get_secret_value().encode())) < SHORTEST_SECRET:
             raise ValueError(f"it has {length} bytes")
+        return value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _quota(cls, value: str | None) -> str | None:
+        if value is not None:
+            Quota.parse(value)
         return value
 
     @field_validator("jwks_url")

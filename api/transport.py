@@ -6,7 +6,13 @@ uvicorn writes the head and the body of an answer apart, and each write costs mo
 import asyncio
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from api.errors import Problem
+from api.ids import new_request_id
+
+LARGEST_HEAD = 65_536
+"""Bytes of a request line and its headers that are waited for."""
 
 
 class Joined:
@@ -44,7 +50,36 @@ class Joined:
 
 
 class Http(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, on such a transport; a WebSocket takes it over."""
+    """uvicorn's HTTP/1.1, on such a transport; a WebSocket takes it over. What is not HTTP is answered a problem."""
+
+    _head = 0  # bytes so far of a head that has not ended
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(cast(asyncio.Transport, Joined(transport, self.loop)))
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.scope is None or (self.cycle is not None and self.cycle.scope is self.scope):
+            self._head = 0
+            return
+        self._head += len(data)
+        if self._head > LARGEST_HEAD and not self.transport.is_closing():
+            self._refuse(Problem("headers-too-large", f"Request line and headers may have {LARGEST_HEAD} bytes."))
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(Problem("bad-request", msg))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer and close; only close where another answer is under way, which this would be taken for a part of."""
+        if self.cycle is None or self.cycle.response_complete:
+            request_id = new_request_id()
+            answer = problem.answer(request_id)
+            headers = [
+                *answer.headers,
+                (b"content-length", b"%d" % len(answer.body)),
+                (b"request-id", request_id.encode()),
+                (b"connection", b"close"),
+            ]
+            lines = [b"%b: %b\r\n" % header for header in headers]
+            self.transport.write(b"".join([STATUS_LINE[answer.status], *lines, b"\r\n", answer.body]))
+        self.transport.close()

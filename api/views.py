@@ -1,30 +1,28 @@
 """The reads over HTTP: orders, their history, products, reports, and whether the parts are well."""
 
-import asyncio
 from datetime import UTC, date, datetime
 from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
-import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Caller
+from api.current import current_order
 from api.errors import Place, Problem, invalid
-from api.parts import Check, Parts
+from api.health import Health, readiness
+from api.own_writes import Own
+from api.parts import Parts
 from api.refusals import refused_read
 from api.requests import single
-from api.shapes import encode, with_allowed_commands
+from api.shapes import encode, order_view
 from commands.command import Reference, Sku
-from commands.order import Status
+from commands.order import Order, Status
 from commands.refusals import NoSuchOrder, NoSuchProduct
+from events.envelope import order_stream, product_stream
 from projections.shapes import DailySales, HistoryEntry, OrderSummary, OrderView, ProductView
-
-log = structlog.get_logger()
-
-CHECKED_WITHIN = 2.0  # seconds
 
 MOST_ITEMS = 200
 
@@ -54,13 +52,6 @@ class Me(msgspec.Struct, frozen=True):
     roles: list[str]
     customer_id: str | None
     expires: datetime
-
-
-class Health(msgspec.Struct, frozen=True):
-    """What a part that is not ready says, by its name; empty when all are."""
-
-    status: str
-    parts: dict[str, str] = {}
 
 
 ANSWERS: dict[str, type[msgspec.Struct]] = {
@@ -112,7 +103,10 @@ Given = Annotated[Parts, Depends(parts_of)]
 
 
 async def bearer(request: Request, parts: Given) -> Caller:
-    return parts.tokens.verify(single(request.headers.raw).get(b"authorization"))
+    caller = parts.tokens.verify(single(request.headers.raw).get(b"authorization"))
+    if parts.limits is not None:
+        parts.limits.take(caller.subject, request.scope["told"])
+    return caller
 
 
 Bearer = Annotated[Caller, Depends(bearer)]
@@ -128,19 +122,19 @@ Reader = Annotated[Caller, Depends(reader)]
 
 
 @router.get("/v1/orders/{order_id}", summary="An order", tags=["orders"])
-async def order(order_id: UUID, request: Request, caller: Reader, parts: Given) -> Response:
-    view = await parts.queries.order(order_id)
-    if view is None or not _may_see(caller, view.customer_id):
-        raise refused_read(NoSuchOrder())
-    return _tagged(request, view.version, with_allowed_commands(view))
+async def order(order_id: UUID, request: Request, caller: Reader, parts: Given, own: Own) -> Response:
+    state, version = await _seen_order(order_id, caller, parts)
+    await own.at_once()
+    return _tagged(request, version, order_view(state, version))
 
 
 @router.get("/v1/orders", summary="Orders, the newest first", tags=["orders"])
-async def orders(wanted: Annotated[WantedOrders, Query()], caller: Reader, parts: Given) -> Response:
+async def orders(wanted: Annotated[WantedOrders, Query()], caller: Reader, parts: Given, own: Own) -> Response:
     customer = _customer(wanted.customer_id, caller)
     status = wanted.status.value if wanted.status else None
     listing = ("orders", customer, status)
     after = parts.cursors.read(wanted.cursor, listing, tuple[datetime, UUID]) if wanted.cursor else None
+    await own.seen_by("order_list")
     found = await parts.queries.orders(customer, status, wanted.limit + 1, after)
     items = found[: wanted.limit]
     more = parts.cursors.after(listing, (items[-1].placed_at, items[-1].order_id)) if len(found) > len(items) else None
@@ -148,17 +142,19 @@ async def orders(wanted: Annotated[WantedOrders, Query()], caller: Reader, parts
 
 
 @router.get("/v1/orders/{order_id}/events", summary="An order's history", tags=["orders"])
-async def history(order_id: UUID, caller: Reader, parts: Given) -> Response:
-    items = await parts.queries.history(order_id, None if caller.reads_all else caller.customer_id)
-    if not items:
-        raise refused_read(NoSuchOrder())
+async def history(order_id: UUID, caller: Reader, parts: Given, own: Own) -> Response:
+    await _seen_order(order_id, caller, parts)  # before anything is waited for: who may not see it learns nothing
+    await own.seen_by("timeline", stream=order_stream(order_id))
+    items = await parts.queries.history(order_id)
+    own.shows(items[-1].version if items else 0)
     return _json(History(items))
 
 
 @router.get("/v1/products", summary="The catalogue, by SKU", tags=["products"])
-async def products(wanted: Annotated[Wanted, Query()], caller: Reader, parts: Given) -> Response:  # noqa: ARG001  who may
+async def products(wanted: Annotated[Wanted, Query()], caller: Reader, parts: Given, own: Own) -> Response:  # noqa: ARG001  who may
     listing = ("products",)
     after = parts.cursors.read(wanted.cursor, listing, str) if wanted.cursor else None
+    await own.seen_by("stock_levels")
     found = await parts.queries.products(wanted.limit + 1, after)
     items = found[: wanted.limit]
     more = parts.cursors.after(listing, items[-1].sku) if len(found) > len(items) else None
@@ -166,19 +162,22 @@ async def products(wanted: Annotated[Wanted, Query()], caller: Reader, parts: Gi
 
 
 @router.get("/v1/products/{sku:path}", summary="A product and its stock", tags=["products"])
-async def product(sku: Sku, request: Request, caller: Reader, parts: Given) -> Response:  # noqa: ARG001  who may
+async def product(sku: Sku, request: Request, caller: Reader, parts: Given, own: Own) -> Response:  # noqa: ARG001  who may
+    await own.seen_by("stock_levels", stream=product_stream(sku))
     view = await parts.queries.product(sku)
     if view is None:
         raise refused_read(NoSuchProduct())
+    own.shows(view.version)
     return _tagged(request, view.version, view)
 
 
 @router.get("/v1/reports/daily-sales", summary="Sales by day and currency", tags=["reports"])
-async def daily_sales(days: Annotated[Days, Query()], caller: Reader, parts: Given) -> Response:
+async def daily_sales(days: Annotated[Days, Query()], caller: Reader, parts: Given, own: Own) -> Response:
     if not caller.reads_all:
         raise Problem("forbidden", "Only staff, analysts and admins may read reports.")
     if days.first > days.last:
         raise invalid([Place("/to", "must not be before from", "query")])
+    await own.seen_by("daily_sales")
     return _json(DailySalesReport(await parts.queries.daily_sales(days.first, days.last)))
 
 
@@ -195,11 +194,15 @@ async def livez() -> Response:
 
 @router.get("/readyz", summary="Whether every part is ready", tags=["health"])
 async def readyz(parts: Given) -> Response:
-    reasons = await asyncio.gather(*(_reason(name, check) for name, check in parts.checks.items()))
-    waiting = {name: reason for name, reason in zip(parts.checks, reasons, strict=True) if reason is not None}
-    if waiting:
-        raise Problem("not-ready", f"Not ready: {', '.join(waiting)}.", headers=[(b"retry-after", b"1")], parts=waiting)
-    return _json(Health("ready"))
+    return _json(await readiness(parts.checks, parts.notes))
+
+
+async def _seen_order(order_id: UUID, caller: Caller, parts: Parts) -> tuple[Order, int]:
+    """The order as it is now, for who may see it. Raises a `Problem` for everybody else."""
+    found = await current_order(parts.queries, order_id)
+    if found is None or not _may_see(caller, found[0].placed.customer_id):
+        raise refused_read(NoSuchOrder())
+    return found
 
 
 def _may_see(caller: Caller, customer_id: str) -> bool:
@@ -213,17 +216,6 @@ def _customer(asked: str | None, caller: Caller) -> str | None:
     if asked not in (None, caller.customer_id):
         raise Problem("forbidden", "A customer may list its own orders only.")
     return caller.customer_id
-
-
-async def _reason(name: str, check: Check) -> str | None:
-    try:
-        async with asyncio.timeout(CHECKED_WITHIN):
-            return await check()
-    except TimeoutError:
-        return f"did not answer within {CHECKED_WITHIN:g} s"
-    except Exception as error:
-        log.exception("readiness check failed", part=name)
-        return type(error).__name__
 
 
 def _json(content: msgspec.Struct) -> Response:

@@ -6,18 +6,16 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any
 
+import msgspec
 import psycopg
 import structlog
 import uvicorn
 from psycopg_pool import AsyncConnectionPool
-from starlette.applications import Starlette
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from api import shapes
@@ -25,7 +23,10 @@ from api.app import create_app
 from api.auth import Tokens
 from api.cursors import Cursors
 from api.embedded import EmbeddedPostgres
+from api.health import health
+from api.limits import Limits, Quota
 from api.live import Live
+from api.measures import OfChecks, OfListeners, OfProjections, OfWrites, Operated
 from api.parts import Check, Parts
 from api.settings import Settings, secret_key
 from api.transport import Http
@@ -34,6 +35,7 @@ from events.log import Log
 from events.relay import Relay
 from events.tasks import ended
 from events.topics import ensure_topics
+from projections.arrivals import Arrivals
 from projections.catalogue import PROJECTIONS
 from projections.changes import Changes
 from projections.feed import Feed, LogFeed
@@ -136,9 +138,20 @@ async def processing(events: Log) -> AsyncIterator[Processor]:
         await processor.stop()
 
 
+class Edge(msgspec.Struct, frozen=True):
+    """What is served, and what must be told first that the server ends."""
+
+    app: ASGIApp
+    closing: tuple[Callable[[], Awaitable[None]], ...] = ()
+
+
 @asynccontextmanager
-async def http(settings: Settings, events: Log, checks: Mapping[str, Check]) -> AsyncIterator[ASGIApp]:
-    """The whole edge: writes, reads and the live feed."""
+async def http(settings: Settings, events: Log, operated: Operated, *, projecting: bool = False) -> AsyncIterator[Edge]:
+    """The whole edge: writes, reads and the live feed.
+
+    Where the process is `projecting` itself, projections that lag make it unready; elsewhere /readyz only notes it,
+    since sending nobody here any more would help nobody.
+    """
     secret = secret_key(settings)
     tokens = token_maker(settings, secret)
     async with (
@@ -149,28 +162,29 @@ async def http(settings: Settings, events: Log, checks: Mapping[str, Check]) -> 
         changes = Changes(events.url, pool, queries, complete=shapes.with_allowed_commands)
         live = Live(changes, tokens, queries)
         live.start()
+        arrivals = Arrivals(events.url, pool, PROJECTIONS, partitions=settings.kafka_partitions)
+        arrivals.start()
+        progress = OfProjections(queries, arrivals, list(PROJECTIONS))
+        lag: dict[str, Check] = {"projection lag": progress.problem}
+        checks = {"database": _database_check(events), **operated.checks, **(lag if projecting else {})}
+        measures = (OfWrites(processor), OfListeners(live, arrivals), progress, OfChecks(checks))
         parts = Parts(
             processor=processor,
             queries=queries,
+            arrivals=arrivals,
             tokens=tokens,
             cursors=Cursors(secret),
-            checks={"database": _database_check(events), **checks},
+            checks=checks,
+            notes={} if projecting else lag,
+            sources=[*(one.measure for one in measures), *operated.sources],
+            limits=Limits(Quota.parse(settings.rate_limit)) if settings.rate_limit else None,
             cors_origins=settings.cors_origins,
         )
         try:
-            yield _Closing(create_app(parts, routes=live.routes), live)
+            yield Edge(create_app(parts, routes=live.routes), (live.stop, arrivals.stop))
         finally:
             await live.stop()
-
-
-class _Closing:
-    """An application whose sockets are closed before the server waits for them."""
-
-    def __init__(self, app: ASGIApp, live: Live) -> None:
-        self._app, self.live = app, live
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, receive, send)
+            await arrivals.stop()
 
 
 def token_maker(settings: Settings, secret: bytes) -> Tokens:
@@ -225,47 +239,36 @@ def _database_check(events: Log) -> Check:
     return check
 
 
-def problem_check(part: Worker | Relay) -> Check:
-    """A worker or a relay knows itself what it waits for."""
-
-    async def check() -> str | None:
-        return part.problem
-
-    return check
-
-
-def health(checks: Mapping[str, Check]) -> ASGIApp:
-    """/livez and /readyz for a part that has no other HTTP."""
-
-    async def live(_: object) -> JSONResponse:
-        return JSONResponse({"status": "ok"})
-
-    async def ready(_: object) -> JSONResponse:
-        reasons = {name: reason for name, check in checks.items() if (reason := await check()) is not None}
-        return JSONResponse({"status": "waiting" if reasons else "ready", "reasons": reasons}, 503 if reasons else 200)
-
-    return Starlette(routes=[Route("/livez", live), Route("/readyz", ready)])
+@asynccontextmanager
+async def beside(settings: Settings, events: Log, parts: Operated, projections: Sequence[str]) -> AsyncIterator[Edge]:
+    """/livez, /readyz and /metrics of a process without an edge, which may have projections that it keeps."""
+    async with AsyncConnectionPool(events.url, min_size=0, max_size=2, open=False) as pool:
+        arrivals = Arrivals(events.url, pool, PROJECTIONS, partitions=settings.kafka_partitions)
+        progress = OfProjections(Queries(pool), arrivals, projections)
+        lag: dict[str, Check] = {"projection lag": progress.problem} if projections else {}
+        checks = {**parts.checks, **lag}
+        sources = [OfChecks(checks).measure, *parts.sources, *([progress.measure] if projections else [])]
+        yield Edge(health(checks, sources))
 
 
 # The process -------------------------------------------------------------------------------------------------
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but for signals, which are the process's own, and for sockets, which it tells to come back."""
+    """uvicorn, but for signals, which are the process's own, and for what is told first that the server ends."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, edge: Edge) -> None:
         super().__init__(config)
-        self.live: Live | None = getattr(config.app, "live", None)
+        self._edge = edge
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        closing = asyncio.create_task(self.live.stop()) if self.live is not None else None
+        closing = [asyncio.ensure_future(close()) for close in self._edge.closing]
         await super().shutdown(sockets)
-        if closing is not None:
-            await closing
+        await asyncio.gather(*closing)
 
 
 def listen(settings: Settings, port: int, setting: str = "ORDERLOG_PORT") -> socket.socket:
@@ -284,10 +287,10 @@ def listen(settings: Settings, port: int, setting: str = "ORDERLOG_PORT") -> soc
     return listener
 
 
-def http_server(app: ASGIApp) -> Server:
+def http_server(edge: Edge) -> Server:
     return Server(
         uvicorn.Config(
-            app,
+            edge.app,
             loop="none",
             http=Http,
             ws="websockets-sansio",
@@ -301,7 +304,8 @@ def http_server(app: ASGIApp) -> Server:
             date_header=False,
             backlog=4096,
             timeout_graceful_shutdown=GRACE,
-        )
+        ),
+        edge,
     )
 
 
@@ -326,12 +330,14 @@ def _at_once(number: int, _: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-async def serve(server: Server, listener: socket.socket, asked: asyncio.Event) -> None:
-    """Until asked to stop; then what is under way is finished."""
+async def serve(server: Server, listener: socket.socket, asked: asyncio.Event, drain: float = 0) -> None:
+    """Until asked to stop; then, after so many seconds of being served but not ready, what is under way is finished."""
     freeze()
     serving = asyncio.create_task(server.serve([listener]))
     asking = asyncio.create_task(asked.wait())
     await asyncio.wait([serving, asking], return_when=asyncio.FIRST_COMPLETED)
+    if drain and asking.done():
+        await asyncio.wait([serving], timeout=drain)
     server.should_exit = True
     asking.cancel()
     await serving

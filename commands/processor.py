@@ -47,6 +47,7 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     position: int  # the log's head right after the command
     state: Order | Product
     events: tuple[Event, ...]  # of the command's own stream; empty when it was so already
+    recorded: int  # events of all streams: the last ones up to the position
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -120,8 +121,9 @@ class Processor:
         self._largest_batch = largest_batch
         self._patience = patience
         self._thread: threading.Thread | None = None
-        self.batches = 0
         self.commands = 0
+        self.sizes = [0] * (largest_batch.bit_length() + 1)
+        """How many batches had so many commands: at 3, those of 4 to 7, whose numbers have three bits."""
 
     def start(self) -> None:
         """Needs a running event loop: answers are delivered there."""
@@ -137,6 +139,15 @@ class Processor:
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
+
+    @property
+    def waiting(self) -> int:
+        """Commands that wait, or are being decided."""
+        return self._under_way
+
+    @property
+    def batches(self) -> int:
+        return sum(self.sizes)
 
     def submit(self, request: Request) -> asyncio.Future[Reply]:
         """The answer, once it is on disk.
@@ -161,7 +172,7 @@ class Processor:
             batch = self._gathered()
             if batch:
                 replies = self._decided(batch)
-                self.batches += 1
+                self.sizes[len(batch).bit_length()] += 1
                 self.commands += len(batch)
                 self._deliver(batch, replies)
         self._decider.close()
@@ -463,7 +474,12 @@ class _Batch:
             decided = self._decided(request)
             answer = request.answer(decided.outcome)
         except Exception as error:
-            log.exception("command failed", command=type(request.command).__name__, request_id=request.request_id)
+            log.exception(
+                "command failed",
+                command=type(request.command).__name__,
+                request_id=request.request_id,
+                traceparent=request.traceparent,
+            )
             return Failed(str(error))
         self.rows += decided.rows
         self.moved.update(decided.moved)
@@ -501,7 +517,7 @@ class _Batch:
         after = moved.get(stream, before)
         assert after.state is not None
         own = changes[0][1] if stream in moved else ()
-        return _Decided(Accepted(after.version, position, after.state, own), rows, moved)
+        return _Decided(Accepted(after.version, position, after.state, own, len(rows)), rows, moved)
 
     def _changes(self, command: AnyCommand, stream: str, state: State) -> Iterator[tuple[str, tuple[Event, ...]]]:
         """The facts that follow, by stream. Raises a `Refusal`."""

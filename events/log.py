@@ -45,6 +45,31 @@ HEAD = f"SELECT coalesce(max(notification_id), 0) FROM {TABLE}"
 STREAMS = f"SELECT {_COLUMNS} FROM {TABLE} WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version"
 """Some streams whole, each in order of version."""
 
+STREAM = f"SELECT {_COLUMNS} FROM {TABLE} WHERE originator_id = %s ORDER BY originator_version"
+"""One stream, whole."""
+
+WRITTEN = f"""
+SELECT ({HEAD}), last.originator_version, last.notification_id
+FROM (SELECT) AS one LEFT JOIN (
+    SELECT originator_version, notification_id FROM {TABLE}
+    WHERE originator_id = %(stream)s AND notification_id <= %(position)s
+    ORDER BY originator_version DESC LIMIT 1
+) AS last ON true
+"""
+"""The head of the log, and the last event of a stream up to a position, if there is one."""
+
+SPAN = f"""
+SELECT notification_id, originator_id FROM {TABLE}
+WHERE notification_id > %s AND notification_id <= %s ORDER BY notification_id
+"""
+"""Which streams the events between two positions belong to, in order."""
+
+LAST_IN_SPAN = f"""
+SELECT max(notification_id), originator_id FROM {TABLE}
+WHERE notification_id > %s AND notification_id <= %s AND originator_id ^@ %s GROUP BY originator_id
+"""
+"""The last event, between two positions, of each stream of a kind."""
+
 LOCK = f"LOCK TABLE {TABLE} IN EXCLUSIVE MODE"
 """One writer at a time, first come first served; readers go on."""
 

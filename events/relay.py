@@ -18,7 +18,6 @@ import psycopg
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from events import cloudevents
 from events.cloudevents import Record
@@ -27,7 +26,7 @@ from events.leadership import HEARTBEAT, Leadership
 from events.log import CHANNEL, Log, LogUnavailable
 from events.publication import PATIENCE, Batch, Producer, Published, read_position
 from events.tasks import ended
-from events.topics import ensure_topics
+from events.topics import ensure_topics, partition_of
 from events.wakeup import Wakeup
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -206,8 +205,7 @@ class _Pause:
 
 @lru_cache(maxsize=8192)
 def _partition(topic: str, key: bytes, partitions: int) -> TopicPartition:
-    """Where every Kafka client would put the key by default."""
-    return TopicPartition(topic, (murmur2(key) & 0x7FFFFFFF) % partitions)
+    return TopicPartition(topic, partition_of(key, partitions))
 
 
 def _record(row: Row, position: int) -> Record:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.partitioner import murmur2
 
 from events.cloudevents import TOPICS
 
@@ -41,6 +42,11 @@ ALL = (
     Topic(TOPICS["product"], None, _KEPT_FOR_EVER),
     Topic(POSITION_TOPIC, 1, _LAST_ONLY),
 )
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of an event topic where every Kafka client puts a key by default, and the relay does, too."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 class KafkaUnreachable(Exception):

@@ -61,6 +61,10 @@ class Wakeup:
         self._news.clear()  # before the waiter looks: what comes while it looks wakes it again
         return True
 
+    def wake(self) -> None:
+        """Wake the waiter as a notification would."""
+        self._news.set()
+
     async def _listen(self) -> None:
         pause = 0.1
         while True:

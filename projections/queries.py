@@ -8,6 +8,8 @@ from uuid import UUID
 import msgspec
 from psycopg_pool import AsyncConnectionPool
 
+from events.codec import Row
+from events.log import HEAD, STREAM, WRITTEN
 from events.order import Address
 from events.status import fulfilment_status, open_quantity, payment_status, return_status
 from projections.checkpoints import Checkpoint
@@ -77,12 +79,23 @@ PROGRESS = (
 PARKED = "SELECT projection, count(DISTINCT stream) FROM parked GROUP BY projection"
 """How many streams each projection has left aside."""
 
+PARKED_BETWEEN = "SELECT EXISTS (SELECT FROM parked WHERE projection = ANY(%s) AND position > %s AND position <= %s)"
+"""Whether some projections have left an event aside between two positions."""
+
 _address = msgspec.json.Decoder(Address).decode
 _metadata = msgspec.json.Decoder(dict[str, str]).decode
 _prices = msgspec.json.Decoder(dict[str, int]).decode
 
 Cursor = tuple[datetime, UUID]
 """Where a page of orders ended: placed_at and order_id of its last order."""
+
+
+class Written(msgspec.Struct, frozen=True):
+    """The head of the log, and the last event of a stream up to a position: none for a stream that was not there."""
+
+    head: int
+    version: int | None
+    position: int | None
 
 
 class Queries:
@@ -149,6 +162,23 @@ class Queries:
     async def parked(self) -> dict[str, int]:
         """How many streams each projection has left aside; projections with none are not named."""
         return dict(await self._fetch(PARKED, ()))
+
+    async def parked_between(self, projections: Iterable[str], after: int, upto: int) -> bool:
+        """Whether one of these projections has left an event aside, after a position and up to another."""
+        return bool((await self._fetch(PARKED_BETWEEN, (list(projections), after, upto)))[0][0])
+
+    async def stream(self, stream: str) -> list[Row]:
+        """The events of one stream, as the log has them."""
+        return await self._fetch(STREAM, (stream,))
+
+    async def head(self) -> int:
+        """The position of the newest event of the log; 0 for an empty one."""
+        return int((await self._fetch(HEAD, ()))[0][0])
+
+    async def written(self, position: int, stream: str | None = None) -> Written:
+        """What the log says of a position, and of what a stream had come to by then."""
+        rows = await self._fetch(WRITTEN, {"stream": stream, "position": position})
+        return Written(*rows[0])
 
     async def _fetch(self, query: str, parameters: Any) -> list[Any]:
         async with self._pool.connection() as connection:

@@ -13,9 +13,11 @@ from psycopg_pool import AsyncConnectionPool
 from api.app import create_app
 from api.auth import Role, Tokens
 from api.cursors import Cursors
+from api.metrics import Source
 from api.parts import Check, Parts
 from commands.processor import Processor
 from events.log import Log
+from projections.arrivals import Arrivals
 from projections.catalogue import PROJECTIONS
 from projections.feed import LogFeed
 from projections.migrate import migrate
@@ -32,8 +34,10 @@ Json = dict[str, Any]
 
 
 class Edge:
-    def __init__(self, client: httpx.AsyncClient, log: Log, parts: Parts) -> None:
+    def __init__(self, client: httpx.AsyncClient, log: Log, parts: Parts, sources: list[Source]) -> None:
         self.client, self.log, self.parts = client, log, parts
+        self.sources = sources
+        """What /metrics shows; a test may add to it."""
 
     async def projected(self) -> None:
         """Wait until every read model has come to the end of the log."""
@@ -112,16 +116,22 @@ async def an_edge(
     processor.start()
     tokens = Tokens(SECRET, issuer="orderlog", audience="orderlog")
     async with AsyncConnectionPool(url, min_size=1, max_size=2, open=False) as pool:
+        arrivals = Arrivals(url, pool, PROJECTIONS, partitions=6)
+        arrivals.start()
+        sources: list[Source] = []
         given = Parts(
             processor=processor,
             queries=Queries(pool),
+            arrivals=arrivals,
             tokens=tokens,
             cursors=Cursors(SECRET),
             checks=checks or {},
+            sources=sources,
             **parts,
         )
         transport = httpx.ASGITransport(create_app(given))
         async with httpx.AsyncClient(transport=transport, base_url="http://orderlog") as client:
-            yield Edge(client, log, given)
+            yield Edge(client, log, given, sources)
+        await arrivals.stop()
     await processor.stop()
     log.close()

@@ -19,7 +19,7 @@ async def test_an_order_is_answered_with_its_place_its_version_and_its_state(edg
     assert answer.status_code == 201
     assert answer.headers["location"] == f"/v1/orders/{order['order_id']}"
     assert answer.headers["etag"] == '"1"'
-    assert consistency.position(answer.headers["consistency-token"]) == edge.log.head()
+    assert consistency.read(answer.headers["consistency-token"]).position == edge.log.head()
     assert UUID(order["order_id"]).version == 7
     assert (order["customer_id"], order["status"], order["total"]) == (ALICE, "placed", eur(3998))
     assert "cancel" in order["allowed_commands"]

@@ -346,5 +346,5 @@ def problems(part: Part) -> dict[str, str]:
     if answer.status_code == httpx.codes.OK:
         return {}
     assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-    reasons: dict[str, str] = answer.json()["reasons"]
+    reasons: dict[str, str] = answer.json()["parts"]
     return reasons

@@ -1,0 +1,78 @@
+"""How many requests one caller may make: a bucket of tokens for each, in the memory of this process.
+
+Told in the headers RateLimit-Policy and RateLimit as draft-ietf-httpapi-ratelimit-headers-10 has them. Each process
+counts for itself: behind a load balancer a caller may have as many times the quota as there are processes.
+
+A bucket is one number, the time at which it will be full again (the generic cell rate algorithm, ITU-T I.371).
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, MutableMapping
+
+import msgspec
+
+from api.errors import Problem
+
+_FORM = re.compile(r"([1-9]\d{0,6})/([1-9]\d{0,3})?([smh])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+REMEMBERED = 100_000
+"""Callers; with more, those are dropped whose bucket is full."""
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """So many requests in so many seconds; all of them may come at once."""
+
+    requests: int
+    seconds: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Quota":
+        """From such as 1000/1s, 600/m or 5000/12h. Raises ValueError."""
+        found = _FORM.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is not a number of requests in a time")
+        return cls(int(found[1]), int(found[2] or 1) * _SECONDS[found[3]])
+
+
+class Limits:
+    """`take` for each request, before it costs more than knowing whose it is."""
+
+    def __init__(self, quota: Quota, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._quota = quota
+        self._interval = quota.seconds / quota.requests
+        self._policy = b'"caller";q=%d;w=%d' % (quota.requests, quota.seconds)
+        self._clock = clock
+        self._full_at: dict[str, float] = {}
+        self._sweep_at = REMEMBERED
+
+    def take(self, caller: str, told: MutableMapping[bytes, bytes]) -> None:
+        """Count one request of a caller, and put into `told` what the answer says of it. Raises a `Problem`: 429."""
+        now = self._clock()
+        full_at = max(self._full_at.get(caller, now), now) + self._interval
+        missing = full_at - now
+        told[b"ratelimit-policy"] = self._policy
+        if missing > self._quota.seconds + _ROUNDING:
+            told[b"ratelimit"] = b'"caller";r=0;t=%d' % math.ceil(missing - self._interval)
+            raise self._used_up(missing - self._quota.seconds)
+        self._full_at[caller] = full_at
+        left = int((self._quota.seconds - missing) / self._interval + _ROUNDING)
+        told[b"ratelimit"] = b'"caller";r=%d;t=%d' % (left, math.ceil(missing))
+        if len(self._full_at) > self._sweep_at:
+            self._sweep(now)
+
+    def _used_up(self, wait: float) -> Problem:
+        return Problem(
+            "too-many-requests",
+            f"A caller may make {self._quota.requests} requests in {self._quota.seconds} s.",
+            headers=[(b"retry-after", b"%d" % max(1, math.ceil(wait)))],
+        )
+
+    def _sweep(self, now: float) -> None:
+        self._full_at = {caller: full_at for caller, full_at in self._full_at.items() if full_at > now}
+        self._sweep_at = max(REMEMBERED, 2 * len(self._full_at))
+
+
+_ROUNDING = 1e-6

@@ -1,0 +1,148 @@
+"""How the parts of a process are doing: what each measures, and when it is too far behind to be ready."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+
+from api.live import Live
+from api.metrics import Source, gauge, gauges
+from api.parts import Check
+from commands.processor import Processor
+from events.log import Log
+from events.relay import Relay
+from projections.arrivals import Arrivals
+from projections.queries import Queries
+from projections.worker import Worker
+
+FAR_BEHIND = 10_000
+"""A part so many events behind the log is not ready: what it shows is of another time."""
+
+
+class OfWrites(msgspec.Struct, frozen=True):
+    processor: Processor
+
+    async def measure(self) -> list[Metric]:
+        sizes = HistogramMetricFamily("orderlog_batch_commands", "Commands that were committed together.")
+        at_most, buckets = 0, []
+        for bits, count in enumerate(self.processor.sizes):
+            at_most += count
+            buckets.append((str(2**bits - 1), at_most))
+        sizes.add_metric([], [*buckets, ("+Inf", at_most)], self.processor.commands)
+        return [sizes, gauge("commands_waiting", "Commands that wait, or are being decided.", self.processor.waiting)]
+
+
+class OfListeners(msgspec.Struct, frozen=True):
+    live: Live
+    arrivals: Arrivals
+
+    async def measure(self) -> list[Metric]:
+        return [
+            gauge("sockets", "Clients that listen for changes.", self.live.connections),
+            gauge("readers_waiting", "Reads that wait to include a write.", self.arrivals.waiting),
+        ]
+
+
+class OfProjections(msgspec.Struct, frozen=True):
+    """How far projections are: all of them, or those of a worker."""
+
+    queries: Queries
+    arrivals: Arrivals
+    names: Iterable[str]
+
+    async def measure(self) -> list[Metric]:
+        head, horizons = await self._horizons()
+        parked = await self.queries.parked()
+        lags = [(name, head - horizon) for name, horizon in horizons.items()]
+        left = [(name, parked.get(name, 0)) for name in self.names]
+        return [
+            gauge("log_position", "The position of the newest event.", head),
+            gauges("projection_position", "Up to here everything was seen.", "projection", horizons.items()),
+            gauges("projection_lag_events", "Positions from there to the head of the log.", "projection", lags),
+            gauges("projection_parked_streams", "Streams left aside, to be mended.", "projection", left),
+        ]
+
+    async def problem(self) -> str | None:
+        head, horizons = await self._horizons()
+        lags = {name: head - horizon for name, horizon in horizons.items()}
+        far = [f"{name} is {lag} events behind the log" for name, lag in lags.items() if lag > FAR_BEHIND]
+        return ", ".join(far) or None
+
+    async def _horizons(self) -> tuple[int, dict[str, int]]:
+        head = await self.queries.head()
+        horizons = await self.arrivals.horizons(head)
+        return head, {name: horizons[name] for name in self.names}
+
+
+class OfWorker(msgspec.Struct, frozen=True):
+    worker: Worker
+
+    async def measure(self) -> list[Metric]:
+        events = "Events that the worker of this process has taken."
+        return [CounterMetricFamily("orderlog_projected_events", events, value=self.worker.events)]
+
+    async def problem(self) -> str | None:
+        return self.worker.problem
+
+
+class OfRelay(msgspec.Struct, frozen=True):
+    """How far the relay is, if it is the elected one; a standby is never late."""
+
+    relay: Relay
+    events: Log
+
+    async def measure(self) -> list[Metric]:
+        elected = gauge("relay_elected", "1 if this process has the relay that publishes.", self.relay.leading)
+        if not self.relay.leading:
+            return [elected]
+        head = await asyncio.to_thread(self.events.head)
+        return [
+            elected,
+            gauge("relay_position", "Up to here the log is published.", self.relay.position),
+            gauge("relay_lag_events", "Events that are not published yet.", head - self.relay.position),
+        ]
+
+    async def problem(self) -> str | None:
+        if self.relay.problem is not None or not self.relay.leading:
+            return self.relay.problem
+        lag = await asyncio.to_thread(self.events.head) - self.relay.position
+        return f"is {lag} events behind the log" if lag > FAR_BEHIND else None
+
+
+class OfChecks(msgspec.Struct, frozen=True):
+    checks: Mapping[str, Check]
+
+    async def measure(self) -> list[Metric]:
+        reasons = await asyncio.gather(*(check() for check in self.checks.values()), return_exceptions=True)
+        ready = [(name, float(reason is None)) for name, reason in zip(self.checks, reasons, strict=True)]
+        return [gauges("ready", "1 if a part is ready; /readyz says why one is not.", "part", ready)]
+
+
+class Operated(msgspec.Struct, frozen=True):
+    """What whoever operates a process is told of its parts: whether they are ready, and how they are doing."""
+
+    checks: Mapping[str, Check]
+    sources: Sequence[Source] = ()
+
+
+def operated(asked: asyncio.Event, events: Log, worker: Worker | None = None, relay: Relay | None = None) -> Operated:
+    """The parts of a process that is to end when `asked`."""
+    checks: dict[str, Check] = {"process": _ending_check(asked)}
+    sources: list[Source] = []
+    if worker is not None:
+        of_worker = OfWorker(worker)
+        checks["projections"] = of_worker.problem
+        sources.append(of_worker.measure)
+    if relay is not None:
+        of_relay = OfRelay(relay, events)
+        checks["relay"] = of_relay.problem
+        sources.append(of_relay.measure)
+    return Operated(checks, sources)
+
+
+def _ending_check(asked: asyncio.Event) -> Check:
+    async def check() -> str | None:
+        return "is shutting down" if asked.is_set() else None
+
+    return check
