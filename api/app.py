@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from api import views
+from api import identity, views
 from api.errors import Problem
 from api.exchanges import Exchanges, as_response
 from api.openapi import document
@@ -21,8 +21,21 @@ from api.page import DOCS
 from api.parts import Parts
 from api.routes import methods_of
 
-EXPOSED = ("ETag", "Location", "Link", "Consistency-Token", "Idempotency-Replayed", "Request-Id", "Retry-After")
+EXPOSED = (
+    "ETag",
+    "Location",
+    "Link",
+    "Consistency-Token",
+    "Idempotency-Replayed",
+    "Request-Id",
+    "Retry-After",
+    "WWW-Authenticate",
+)
 """Response headers that a page of another origin may read."""
+
+
+PAGE_POLICY = "default-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""What our pages may do in a browser: nothing but show themselves and read from here."""
 
 
 def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
@@ -32,7 +45,7 @@ def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
         edge = CORSMiddleware(
             edge,
             allow_origins=parts.cors_origins,
-            allow_methods=["GET", "POST", "PUT"],
+            allow_methods=["GET", "POST", "PUT", "PATCH"],
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )
@@ -46,6 +59,7 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute]) -> FastAPI:
     )
     app.state.parts = parts
     app.include_router(views.router)
+    app.include_router(identity.router)
     described = msgspec.json.encode(document(app.routes))
 
     @app.get("/openapi.json", include_in_schema=False)
@@ -54,7 +68,7 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute]) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return FileResponse(DOCS, headers={"content-security-policy": "default-src 'self' 'unsafe-inline'"})
+        return FileResponse(DOCS, headers={"content-security-policy": PAGE_POLICY})
 
     for kind in (HTTPException, RequestValidationError, Problem):
         app.add_exception_handler(kind, _answer)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import answers, consistency, errors, exchanges, ids, refusals, shapes
 from api.answers import JSON, Answer
-from api.auth import Caller, Tokens
+from api.auth import Caller, Verifier, must_write
 from api.errors import Place, Problem
 from api.requests import Gone, expected_version, idempotency_key, json_object, read_body, single
 from api.routes import PLACE, ROUTES, Route, route_of
@@ -39,7 +39,7 @@ _REPLAYED = (b"idempotency-replayed", b"true")
 class Commands:
     """ASGI middleware that answers the command routes itself and passes all else on."""
 
-    def __init__(self, app: ASGIApp, processor: Processor, tokens: Tokens) -> None:
+    def __init__(self, app: ASGIApp, processor: Processor, tokens: Verifier) -> None:
         self._app = app
         self._processor = processor
         self._tokens = tokens
@@ -64,7 +64,9 @@ class Commands:
         self, route: Route, about: str | None, scope: Scope, receive: Receive, request_id: str
     ) -> tuple[Answer, bool]:
         headers = single(scope["headers"])
-        caller = self._tokens.verify(headers.get(b"authorization"))
+        caller = await self._tokens.verify(headers.get(b"authorization"))
+        if caller.read_only:
+            must_write(caller)
         if not caller.is_staff and not (route.customers and caller.customer_id is not None):
             raise Problem("forbidden", _who_may(route))
         key = idempotency_key(headers, needed=route.needs_key)

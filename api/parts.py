@@ -4,8 +4,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from api.auth import Tokens
+from api.accounts import Accounts
+from api.auth import Verifier
 from api.cursors import Cursors
+from api.sign_in import SignIn
+from api.tokens import Tokens
 from commands.processor import Processor
 from projections.queries import Queries
 
@@ -13,10 +16,19 @@ Check = Callable[[], Awaitable[str | None]]
 """Whether a part is ready: None, or the reason why not."""
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """The built-in issuer: what gives out tokens, and to whom."""
+
+    tokens: Tokens
+    accounts: Accounts
+    sign_in: SignIn
+
+
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     processor: Processor
     queries: Queries
-    tokens: Tokens
+    tokens: Verifier
     cursors: Cursors
+    identity: Identity | None = None  # None: the tokens are another issuer's
     checks: Mapping[str, Check] = {}  # by the part's name, as /readyz shows it
     cors_origins: tuple[str, ...] = ()

@@ -112,7 +112,7 @@ Given = Annotated[Parts, Depends(parts_of)]
 
 
 async def bearer(request: Request, parts: Given) -> Caller:
-    return parts.tokens.verify(single(request.headers.raw).get(b"authorization"))
+    return await parts.tokens.verify(single(request.headers.raw).get(b"authorization"))
 
 
 Bearer = Annotated[Caller, Depends(bearer)]

@@ -21,13 +21,19 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from api import shapes
+from api.accounts import Accounts
 from api.app import create_app
-from api.auth import Tokens
+from api.auth import Verifier
 from api.cursors import Cursors
 from api.embedded import EmbeddedPostgres
 from api.live import Live
-from api.parts import Check, Parts
+from api.oidc import Jwks
+from api.parts import Check, Identity, Parts
+from api.passwords import Passwords
 from api.settings import Settings, secret_key
+from api.sign_in import SignIn
+from api.standing import Standing
+from api.tokens import Tokens
 from api.transport import Http
 from commands.processor import Processor
 from events.log import Log
@@ -44,6 +50,14 @@ from projections.worker import Worker
 
 GRACE = 3
 """Seconds that requests under way have to finish when the process is asked to stop."""
+
+SECURITY_HEADERS = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+]
+"""Of every answer, the server's own included: it puts them in front of each without looking at it. Strict-Transport-
+Security is said by what ends TLS, which is not us."""
 
 log = structlog.get_logger()
 
@@ -140,10 +154,10 @@ async def processing(events: Log) -> AsyncIterator[Processor]:
 async def http(settings: Settings, events: Log, checks: Mapping[str, Check]) -> AsyncIterator[ASGIApp]:
     """The whole edge: writes, reads and the live feed."""
     secret = secret_key(settings)
-    tokens = token_maker(settings, secret)
     async with (
         AsyncConnectionPool(events.url, min_size=1, max_size=8, open=False, kwargs={"autocommit": True}) as pool,
         processing(events) as processor,
+        identifying(settings, secret, pool) as (tokens, identity, issuer_checks),
     ):
         queries = Queries(pool)
         changes = Changes(events.url, pool, queries, complete=shapes.with_allowed_commands)
@@ -153,8 +167,9 @@ async def http(settings: Settings, events: Log, checks: Mapping[str, Check]) -> 
             processor=processor,
             queries=queries,
             tokens=tokens,
+            identity=identity,
             cursors=Cursors(secret),
-            checks={"database": _database_check(events), **checks},
+            checks={"database": _database_check(events), **issuer_checks, **checks},
             cors_origins=settings.cors_origins,
         )
         try:
@@ -173,7 +188,48 @@ class _Closing:
         await self._app(scope, receive, send)
 
 
+# Who calls ---------------------------------------------------------------------------------------------------
+
+
+CLOCKS_DIFFER = 30.0
+"""Seconds by which the clock of an issuer elsewhere may be off (RFC 7519, 4.1.4)."""
+
+
+@asynccontextmanager
+async def identifying(
+    settings: Settings, secret: bytes, pool: AsyncConnectionPool
+) -> AsyncIterator[tuple[Verifier, Identity | None, dict[str, Check]]]:
+    """What verifies tokens, what gives them out if that is ours to do, and whether it is well."""
+    if settings.has_own_issuer:
+        tokens = token_maker(settings, secret)
+        passwords = Passwords()
+        standing = Standing(pool, tokens)
+        accounts = Accounts(pool, passwords)
+        await standing.look()
+        work = asyncio.create_task(standing.run(), name="standing")
+        try:
+            yield tokens, Identity(tokens, accounts, SignIn(accounts, secret)), {}
+        finally:
+            await ended(work)
+            passwords.close()
+        return
+    jwks = Jwks(settings.jwt_issuer, settings.jwks_url)
+    verifier = Verifier(jwks, issuer=settings.jwt_issuer, audience=settings.jwt_audience, leeway=CLOCKS_DIFFER)
+    work = asyncio.create_task(jwks.run(verifier.forget), name="jwks")
+    try:
+        yield verifier, None, {"issuer": jwks.problem}
+    finally:
+        await ended(work)
+        await jwks.close()
+
+
 def token_maker(settings: Settings, secret: bytes) -> Tokens:
+    """Raises `CannotStart` where tokens are another issuer's."""
+    if not settings.has_own_issuer:
+        raise CannotStart(
+            f"tokens, accounts and keys are those of {settings.jwt_issuer}; get a token there, "
+            "or unset ORDERLOG_JWT_ISSUER and ORDERLOG_JWKS_URL"
+        )
     return Tokens(secret, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
 
 
@@ -299,6 +355,7 @@ def http_server(app: ASGIApp) -> Server:
             proxy_headers=False,
             server_header=False,
             date_header=False,
+            headers=SECURITY_HEADERS,
             backlog=4096,
             timeout_graceful_shutdown=GRACE,
         )

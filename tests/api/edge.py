@@ -10,10 +10,14 @@ from uuid import uuid4
 import httpx
 from psycopg_pool import AsyncConnectionPool
 
+from api.accounts import Accounts
 from api.app import create_app
-from api.auth import Role, Tokens
+from api.auth import Role
 from api.cursors import Cursors
-from api.parts import Check, Parts
+from api.parts import Check, Identity, Parts
+from api.passwords import Passwords
+from api.sign_in import SignIn
+from api.tokens import Tokens
 from commands.processor import Processor
 from events.log import Log
 from projections.catalogue import PROJECTIONS
@@ -32,8 +36,8 @@ Json = dict[str, Any]
 
 
 class Edge:
-    def __init__(self, client: httpx.AsyncClient, log: Log, parts: Parts) -> None:
-        self.client, self.log, self.parts = client, log, parts
+    def __init__(self, client: httpx.AsyncClient, log: Log, parts: Parts, tokens: Tokens) -> None:
+        self.client, self.log, self.parts, self.tokens = client, log, parts, tokens
 
     async def projected(self) -> None:
         """Wait until every read model has come to the end of the log."""
@@ -49,7 +53,7 @@ class Edge:
     def bearer(self, subject: str, *roles: Role, lifetime: timedelta = timedelta(hours=1)) -> dict[str, str]:
         """The header of a caller: of these roles, or of those that the name stands for."""
         named: dict[str, tuple[Role, ...]] = {STAFF: ("staff",), "ann": ("analyst",), "ada": ("admin",)}
-        token = self.parts.tokens.issue(subject, roles or named.get(subject, ("customer",)), lifetime)
+        token = self.tokens.issue(subject, roles or named.get(subject, ("customer",)), lifetime)
         return {"authorization": f"Bearer {token}"}
 
     async def post(
@@ -111,17 +115,21 @@ async def an_edge(
     processor = Processor(log, patience=patience)
     processor.start()
     tokens = Tokens(SECRET, issuer="orderlog", audience="orderlog")
-    async with AsyncConnectionPool(url, min_size=1, max_size=2, open=False) as pool:
-        given = Parts(
-            processor=processor,
-            queries=Queries(pool),
-            tokens=tokens,
-            cursors=Cursors(SECRET),
-            checks=checks or {},
-            **parts,
-        )
+    passwords = Passwords(time=1, memory=8)
+    async with AsyncConnectionPool(url, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}) as pool:
+        accounts = Accounts(pool, passwords)
+        wired: dict[str, Any] = {
+            "processor": processor,
+            "queries": Queries(pool),
+            "tokens": tokens,
+            "identity": Identity(tokens, accounts, SignIn(accounts, SECRET)),
+            "cursors": Cursors(SECRET),
+            "checks": checks or {},
+        }
+        given = Parts(**(wired | parts))
         transport = httpx.ASGITransport(create_app(given))
         async with httpx.AsyncClient(transport=transport, base_url="http://orderlog") as client:
-            yield Edge(client, log, given)
+            yield Edge(client, log, given, tokens)
+    passwords.close()
     await processor.stop()
     log.close()

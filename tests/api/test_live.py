@@ -19,9 +19,10 @@ from starlette.applications import Starlette
 from websockets import ClientConnection, ConnectionClosed, InvalidStatus, Subprotocol, connect
 from websockets.frames import Close
 
-from api.auth import Role, Tokens
+from api.auth import Role
 from api.live import SUBPROTOCOL, Limits, Live
 from api.shapes import with_allowed_commands
+from api.tokens import Tokens
 from events import codec
 from events.envelope import Cause, Event, order_stream
 from events.log import Log
