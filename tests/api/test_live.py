@@ -256,6 +256,17 @@ async def test_the_token_may_come_in_the_first_message(shop: Shop) -> None:
         assert (await client.next("event"))["order_id"] == str(order)
 
 
+async def test_a_listener_whose_token_was_revoked_is_sent_away_with_4401(database_url: str) -> None:
+    async with serving(database_url, Limits(heartbeat=0.1)) as shop:
+        token = shop.tokens.issue(ANNE, ["customer"], account="anne", generation=1)
+        async with shop.client(token=token) as revoked, shop.client() as other:
+            shop.tokens.revoke({"anne": 2})
+            messages, closed = await revoked.end()
+
+            assert (closed.code, messages[-1]["problem"]["code"]) == (4401, "token-revoked")
+            await other.next("heartbeat")
+
+
 async def test_a_stranger_who_says_nothing_is_sent_away_with_4408(shop: Shop) -> None:
     async with shop.stranger() as client:
         messages, closed = await client.end()
