@@ -135,6 +135,9 @@ class Jwks:
             self._why = f"the issuer's keys could not be read: no answer within {self._limits.read:g} s"
         except (Unreadable, httpx.HTTPError, httpx.InvalidURL) as error:
             self._why = f"the issuer's keys could not be read: {str(error) or type(error).__name__}"
+        except Exception as error:
+            log.exception("reading the issuer's keys failed")
+            self._why = f"the issuer's keys could not be read: {type(error).__name__}"
         else:
             changed = _named(keys) != _named(self._keys)
             self._keys, self._read_at, self._why = keys, time.monotonic(), None

@@ -11,7 +11,8 @@ from starlette.routing import BaseRoute
 
 from api.answers import JSON
 from api.errors import PROBLEMS, Place
-from api.identity import OPERATIONS, Operation
+from api.identity import OPERATIONS
+from api.issuing import Operation
 from api.oauth import FORM, TITLES
 from api.refusals import STATUS
 from api.routes import PLACE, ROUTES, Route

@@ -5,6 +5,7 @@ database is known to every process within seconds, and what was remembered is th
 """
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +22,9 @@ from api.tokens import LIFETIME, Tokens
 EVERY = 5.0
 """Seconds between two looks; a change must be known everywhere within a minute."""
 
+TOO_LONG_AGO = 45.0
+"""Seconds after which the process says that it is not ready."""
+
 TIDIED_EVERY = 12
 """Looks between two removals of what is to be forgotten."""
 
@@ -34,6 +38,7 @@ class Standing:
     def __init__(self, pool: AsyncConnectionPool, tokens: Tokens, every: float = EVERY) -> None:
         self._pool, self._tokens, self._every = pool, tokens, every
         self._generations: dict[str, int] = {}
+        self._looked_at = float("-inf")  # monotonic seconds
 
     async def run(self) -> None:
         """For as long as the process runs. While the database is away, what was known last holds."""
@@ -63,6 +68,12 @@ class Standing:
         if changed or generations != self._generations:
             self._generations = generations
             self._tokens.revoke(generations)
+        self._looked_at = time.monotonic()
+
+    async def problem(self) -> str | None:
+        """Why a revoked token may still be believed here; None when it is not."""
+        ago = time.monotonic() - self._looked_at
+        return f"keys and accounts were last read {ago:.0f} s ago" if ago > TOO_LONG_AGO else None
 
     async def _tidy(self) -> None:
         async with self._pool.connection() as connection:

@@ -208,7 +208,7 @@ async def identifying(
         await standing.look()
         work = asyncio.create_task(standing.run(), name="standing")
         try:
-            yield tokens, Identity(tokens, accounts, SignIn(accounts, secret)), {}
+            yield tokens, Identity(tokens, accounts, SignIn(accounts, secret)), {"identity": standing.problem}
         finally:
             await ended(work)
             passwords.close()

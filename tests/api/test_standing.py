@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from api.standing import EVERY, Standing
+from api.standing import EVERY, TOO_LONG_AGO, Standing
 from api.tokens import Tokens
 from projections.migrate import migrate
 from tests.api.edge import ALICE, SECRET, Edge
@@ -47,6 +47,17 @@ def changed(edge: Edge, path: str, **change: Any) -> Any:
 
 def test_every_process_looks_often_enough() -> None:
     assert EVERY * 6 <= 60
+    assert TOO_LONG_AGO < 60
+
+
+async def test_a_process_that_cannot_know_who_was_revoked_says_that_it_is_not_ready(standing: Standing) -> None:
+    assert "were last read" in str(await standing.problem())
+    await standing.look()
+    assert await standing.problem() is None
+
+    standing._looked_at -= TOO_LONG_AGO
+
+    assert "were last read 45 s ago" in str(await standing.problem())
 
 
 @pytest.mark.usefixtures("looking")
