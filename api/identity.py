@@ -43,7 +43,7 @@ class TokenRequest(BaseModel):
 
 
 OPERATIONS: dict[str, Operation] = {
-    "token": Operation(TokenAnswer, TokenRequest, problems=(503,)),
+    "token": Operation(TokenAnswer, TokenRequest, problems=(404, 413, 503)),
     "password": Operation(UserView, PasswordChange, problems=(400, 401, 403, 404, 413, 415, 422, 429, 503)),
     **account_routes.OPERATIONS,
 }

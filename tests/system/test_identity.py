@@ -1,8 +1,12 @@
 """Identity as people run it: the first admin, sign-ins at several processes, keys that change, another issuer."""
 
 import asyncio
+import os
+import pty
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -10,9 +14,9 @@ import pytest
 
 from tests.api.issuer import an_issuer, public
 from tests.services.child import free_port
-from tests.services.parts import SECRET_KEY, Part
+from tests.services.parts import ORDERLOG, SECRET_KEY, Part
 from tests.services.postgres import DatabaseServer
-from tests.system.installation import Installation, orderlog, until
+from tests.system.installation import Installation, environment, orderlog, until
 
 PASSWORD = "correct horse battery staple"
 ADMIN, SAM = "ada@shop.example", "sam@shop.example"
@@ -102,6 +106,41 @@ def test_a_password_is_changed_at_the_command_line(installation: Installation) -
 
     assert signed_in(installation.urls[0], "bob").status_code == httpx.codes.BAD_REQUEST
     assert signed_in(installation.urls[0], "bob", "a new one, long enough").status_code == httpx.codes.OK
+
+
+@pytest.mark.parametrize(("again", "code"), [(PASSWORD, 0), ("something else, as long", 1)])
+def test_a_password_is_typed_twice_at_a_terminal_and_not_shown(
+    installation: Installation, again: str, code: int
+) -> None:
+    terminal, typed_at = pty.openpty()
+    words = [str(ORDERLOG), "user", "add", f"typed-{code}", "--role", "staff"]
+    child = subprocess.Popen(
+        words,
+        env=environment(installation.settings),
+        cwd=installation.home,
+        stdin=typed_at,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert child.stderr is not None
+    for prompt, text in ((b"Password: ", PASSWORD), (b"Once more: ", again)):
+        told = b""
+        while prompt not in told:
+            told += (more := os.read(child.stderr.fileno(), 1_000))
+            assert more, told
+        os.write(terminal, f"{text}\n".encode())
+    _, errors = child.communicate(timeout=60)
+    os.set_blocking(terminal, False)
+    with suppress(BlockingIOError):
+        assert PASSWORD.encode() not in os.read(terminal, 10_000)
+    os.close(terminal)
+    os.close(typed_at)
+
+    assert child.returncode == code, errors
+    assert (b"the two passwords are not the same" in errors) == bool(code)
+    signed = signed_in(installation.urls[0], f"typed-{code}").status_code
+    assert signed == (httpx.codes.BAD_REQUEST if code else httpx.codes.OK)
 
 
 def test_a_client_gets_tokens_for_the_secret_that_is_printed_once(installation: Installation) -> None:
