@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from api import views
+from api import identity, views
 from api.errors import TYPES, Problem
 from api.exchanges import Exchanges, as_response
 from api.health import measured
@@ -36,8 +36,13 @@ EXPOSED = (
     "Retry-After",
     "RateLimit",
     "RateLimit-Policy",
+    "WWW-Authenticate",
 )
 """Response headers that a page of another origin may read."""
+
+
+PAGE_POLICY = "default-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""What our pages may do in a browser: nothing but show themselves and read from here."""
 
 
 def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
@@ -48,7 +53,7 @@ def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
         edge = CORSMiddleware(
             edge,
             allow_origins=parts.cors_origins,
-            allow_methods=["GET", "POST", "PUT"],
+            allow_methods=["GET", "POST", "PUT", "PATCH"],
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )
@@ -62,6 +67,7 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> Fas
     )
     app.state.parts = parts
     app.include_router(views.router)
+    app.include_router(identity.router)
     described = msgspec.json.encode(document(app.routes))
 
     @app.get("/openapi.json", include_in_schema=False)
@@ -70,7 +76,7 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> Fas
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return FileResponse(DOCS, headers={"content-security-policy": "default-src 'self' 'unsafe-inline'"})
+        return FileResponse(DOCS, headers={"content-security-policy": PAGE_POLICY})
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:

@@ -6,10 +6,9 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any
 
 import typer
 import uvloop
@@ -28,12 +27,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from api import importing, logs, measures, retail_csv, wiring
-from api.auth import Role
+from api import identity_cli, importing, logs, measures, retail_csv, wiring
 from api.embedded import EmbeddedError, EmbeddedPostgres
 from api.importing import Imported
 from api.retail_csv import COLUMNS, NotInvoices, Reject
-from api.settings import Settings, SettingsError, load_settings, secret_key
+from api.settings import Settings, SettingsError, load_settings
 from api.wiring import CannotStart
 from events.log import LogUnavailable
 from events.topics import KafkaUnreachable, TopicMismatch, TopicRefused
@@ -215,7 +213,8 @@ def _greet(settings: Settings, port: int, url: str) -> None:
     console.print(f"data      {data}", highlight=False, soft_wrap=True)
     console.print(f"Kafka     {kafka}", highlight=False)
     console.print(f"docs      {base}/docs", highlight=False)
-    console.print(f"token     {_orderlog()} token --role staff", highlight=False, soft_wrap=True)
+    token = f"{_orderlog()} token --role staff" if settings.has_own_issuer else f"from {settings.jwt_issuer}"
+    console.print(f"token     {token}", highlight=False, soft_wrap=True)
 
 
 def _orderlog() -> str:
@@ -320,30 +319,6 @@ def _report(done: Imported, rejects: Path | None) -> None:
         console.print(f"rejects are in {rejects}" if rejects else "see each with --rejects FILE", highlight=False)
 
 
-@app.command()
-def token(
-    role: Annotated[str, typer.Option(help=f"One of {', '.join(get_args(Role))}.")],
-    customer: Annotated[str | None, typer.Option(metavar="ID", help="Whose orders: for the role customer.")] = None,
-    ttl: Annotated[str, typer.Option(help="How long it is good for, such as 30m, 1h or 7d.")] = "1h",
-) -> None:
-    """Print a bearer token, signed with the installation's key."""
-    if role not in get_args(Role):
-        raise CannotStart(f"{role!r} is not a role; there are {', '.join(get_args(Role))}")
-    if (role == "customer") != (customer is not None):
-        raise CannotStart("a customer's token names the customer: --role customer --customer ID; no other one does")
-    settings = _settings()
-    tokens = wiring.token_maker(settings, secret_key(settings))
-    typer.echo(tokens.issue(customer or role, [cast(Role, role)], _lifetime(ttl)))
-
-
-def _lifetime(text: str) -> timedelta:
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    number, unit = text[:-1], text[-1:]
-    if unit not in units or not number.isdecimal() or not 0 < int(number) < 100_000:  # noqa: PLR2004  no overflow
-        raise CannotStart(f"--ttl {text!r} is not a time such as 30m, 1h or 7d")
-    return timedelta(**{units[unit]: int(number)})
-
-
 @app.command("database-url")
 def database_url() -> None:
     """Print the address of the database in use, for psql and notebooks."""
@@ -365,6 +340,9 @@ def _settings() -> Settings:
     settings = load_settings()
     logs.configure(settings.log_format)
     return settings
+
+
+identity_cli.add_to(app)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from psycopg_pool import PoolTimeout
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from api.auth import Caller, Tokens
+from api.auth import Caller, Verifier
 from api.errors import Place, Problem, pointer, unavailable
 from api.ids import request_id_from
 from events.codec import TYPES
@@ -119,7 +119,7 @@ class Stop(Exception):
 class Live:
     """The push to all the clients of this process. `start` and `stop` belong into the application's lifespan."""
 
-    def __init__(self, changes: Changes, tokens: Tokens, queries: Queries, limits: Limits | None = None) -> None:
+    def __init__(self, changes: Changes, tokens: Verifier, queries: Queries, limits: Limits | None = None) -> None:
         self.changes, self.tokens, self.queries = changes, tokens, queries
         self.limits = limits or Limits()
         if self.limits.queue < 2 * PAGE:  # half of it must take a page of what a client missed
@@ -155,7 +155,7 @@ class Live:
         request_id = request_id_from(dict(scope["headers"]))
         await receive()  # websocket.connect
         try:
-            caller = self._shake_hands(scope)
+            caller = await self._shake_hands(scope)
         except Problem as problem:
             await _deny(scope, send, problem, request_id)
             return
@@ -168,20 +168,19 @@ class Live:
             self._connections.discard(connection)
             self._left.set()
 
-    def _shake_hands(self, scope: Scope) -> Caller | None:
+    async def _shake_hands(self, scope: Scope) -> Caller | None:
         """The caller, or None who has yet to say so in its first message. Raises `Problem`."""
         if SUBPROTOCOL not in scope["subprotocols"]:
             offered = ", ".join(scope["subprotocols"]) or "none"
             raise Problem("bad-header", f"Sec-WebSocket-Protocol must offer {SUBPROTOCOL}; it offers {offered}.")
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(given) > 1:
+            raise Problem("token-invalid", "There must be one Authorization header.", headers=_CHALLENGE)
+        caller = _listening(await self.tokens.verify(given[0])) if given else None
         if self._stopping or len(self._connections) >= self.limits.connections:
             why = "This process is about to end" if self._stopping else "Too many clients listen here"
             raise Problem("busy", f"{why}; try again.", headers=[(b"retry-after", b"2")])
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        if not given:
-            return None
-        if len(given) > 1:
-            raise Problem("token-invalid", "There must be one Authorization header.", headers=_CHALLENGE)
-        return _listening(self.tokens.verify(given[0]))
+        return caller
 
     async def _beat(self) -> None:
         await self.changes.ready()
@@ -253,8 +252,12 @@ class Connection:
             self._news.set()
 
     def beat(self, cursor: str) -> None:
-        """A cursor that holds for every subscription but those that are still catching up."""
-        if self._caller is not None:
+        """A cursor that holds for every subscription but those that are still catching up; the end, for a token that
+        was revoked."""
+        if self._caller is not None and not self._live.tokens.is_good(self._caller):
+            problem = Problem("token-revoked", "The token was revoked; connect again with a new one.")
+            self._explain(Stop(UNAUTHENTICATED, problem))
+        elif self._caller is not None:
             late = [name for name, subscription in self._subscriptions.items() if not subscription.live]
             self.tell("heartbeat", {"cursor": cursor, **({"catching_up": late} if late else {})})
 
@@ -306,7 +309,7 @@ class Connection:
         self._admit(caller)
         self.tell("connected", {**_who(caller), "heartbeat": self._limits.heartbeat})
         while (text := await self._text()) is not None:
-            self._answer(_read_message(text))
+            await self._answer(_read_message(text))
             if self._closing:
                 return
 
@@ -323,11 +326,11 @@ class Connection:
         message = _read_message(text)
         if not isinstance(message, Connect):
             raise _malformed("/type", "the first message must be connect, since the handshake had no Authorization")
-        return self._verified(message.token)
+        return await self._verified(message.token)
 
-    def _verified(self, token: str) -> Caller:
+    async def _verified(self, token: str) -> Caller:
         try:
-            caller = self._live.tokens.verify_token(token)
+            caller = await self._live.tokens.verify_token(token)
         except Problem as problem:
             raise Stop(UNAUTHENTICATED, problem) from None
         try:
@@ -347,7 +350,7 @@ class Connection:
             raise _malformed("", f"the message has {len(text)} characters; at most {self._limits.message} are read")
         return text
 
-    def _answer(self, message: Message) -> None:
+    async def _answer(self, message: Message) -> None:
         match message:
             case Connect():
                 raise _malformed("/type", "this connection has a token already; refresh replaces it")
@@ -356,7 +359,7 @@ class Connection:
             case Unsubscribe():
                 self._unsubscribe(message)
             case Refresh():
-                self._refresh(message)
+                await self._refresh(message)
 
     def _subscribe(self, wanted: Subscribe) -> None:
         assert self._caller is not None
@@ -379,9 +382,9 @@ class Connection:
         """Forget a subscription that came to an end by itself."""
         self._subscriptions.pop(name, None)
 
-    def _refresh(self, message: Refresh) -> None:
+    async def _refresh(self, message: Refresh) -> None:
         assert self._caller is not None
-        caller = self._verified(message.token)
+        caller = await self._verified(message.token)
         if (caller.subject, caller.roles) != (self._caller.subject, self._caller.roles):
             problem = Problem("forbidden", "The new token is of another subject or has other roles: connect again.")
             raise Stop(FORBIDDEN, problem)

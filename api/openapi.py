@@ -11,6 +11,9 @@ from starlette.routing import BaseRoute
 
 from api.answers import JSON
 from api.errors import PROBLEMS, Place
+from api.identity import OPERATIONS
+from api.issuing import Operation
+from api.oauth import FORM, TITLES
 from api.refusals import STATUS
 from api.routes import PLACE, ROUTES, Route
 from api.views import ANSWERS
@@ -58,8 +61,8 @@ def document(routes: Sequence[BaseRoute]) -> Json:
         schemas.pop(name, None)
     schemas |= _answer_schemas() | {"Problem": _problem()}
     for path, methods in described["paths"].items():
-        for operation in methods.values():
-            _complete_read(path, operation)
+        for method, operation in methods.items():
+            _complete(path, method, operation, schemas)
     for route in ROUTES:
         described["paths"].setdefault(route.path, {})[route.method.lower()] = _command(route, schemas)
     described["components"]["securitySchemes"] = {
@@ -67,7 +70,7 @@ def document(routes: Sequence[BaseRoute]) -> Json:
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "`orderlog token` prints one",
+            "description": "POST /v1/auth/token gives one for a password or a secret; `orderlog token` prints one",
         }
     }
     described["security"] = [{"bearer": []}]
@@ -75,28 +78,67 @@ def document(routes: Sequence[BaseRoute]) -> Json:
 
 
 def _answer_schemas() -> dict[str, Json]:
-    shapes = list(dict.fromkeys([*ANSWERS.values(), OrderView, ProductView]))
+    ours = [one.answer for one in OPERATIONS.values()]
+    shapes = list(dict.fromkeys([*ANSWERS.values(), *ours, OrderView, ProductView]))
     _, schemas = msgspec.json.schema_components(shapes, ref_template=_SCHEMAS + "{name}")
     return dict(schemas)
 
 
-def _complete_read(path: str, operation: Json) -> None:
+def _complete(path: str, method: str, operation: Json, schemas: dict[str, Json]) -> None:
     """What the framework cannot know: the shape of the answer, and that errors are problems."""
-    name = operation["operationId"].removesuffix(_suffix(path))
+    name = operation["operationId"].removesuffix(_suffix(path, method))
     operation["operationId"] = name
+    operation.pop("security", None)
+    if name in OPERATIONS:
+        _complete_identity(name, operation, OPERATIONS[name], schemas)
+        return
     operation["responses"] = {
         "200": {"description": "so it is", "content": _content(ANSWERS[name].__name__)},
         **_problems([400, 401, 403, 404, 422, 429, 500, 503]),
     }
-    operation.pop("security", None)
     if path in _OPEN:
         operation["security"] = []
         operation["responses"].pop("401")
 
 
-def _suffix(path: str) -> str:
+def _complete_identity(name: str, operation: Json, known: Operation, schemas: dict[str, Json]) -> None:
+    operation["responses"] = {
+        str(known.success): {"description": "so it is", "content": _content(known.answer.__name__)},
+        **_problems(known.problems),
+    }
+    if known.said is not None:
+        schema = known.said.model_json_schema(ref_template=_SCHEMAS + "{model}Input")
+        schemas[known.said.__name__] = schema
+        operation["requestBody"] = {"required": True, "content": _content(known.said.__name__)}
+    if name == "token":
+        operation["security"] = []
+        operation["requestBody"]["content"] = {FORM.decode(): operation["requestBody"]["content"].popitem()[1]}
+        operation["responses"] |= _token_errors()
+        schemas["TokenError"] = _token_error()
+
+
+def _token_errors() -> Json:
+    by_status: dict[int, list[str]] = {}
+    for error, (status, _) in TITLES.items():
+        by_status.setdefault(status, []).append(error)
+    content = _content("TokenError")
+    return {str(status): {"description": ", ".join(codes), "content": content} for status, codes in by_status.items()}
+
+
+def _token_error() -> Json:
+    """Both shapes in one, as `api/oauth.py` says."""
+    problem = _problem()
+    return problem | {
+        "description": "Why there is no token: a problem (RFC 9457) that has the members of RFC 6749, 5.2, as well.",
+        "required": [*problem["required"], "error", "error_description"],
+        "properties": problem["properties"]
+        | {"error": {"type": "string", "enum": [*TITLES]}, "error_description": {"type": "string"}},
+    }
+
+
+def _suffix(path: str, method: str) -> str:
     """What FastAPI puts behind a function's name to make an id of it."""
-    return re.sub(r"\W", "_", path) + "_get"
+    return re.sub(r"\W", "_", path) + f"_{method}"
 
 
 def _command(route: Route, schemas: dict[str, Json]) -> Json:

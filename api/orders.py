@@ -17,7 +17,7 @@ from structlog.contextvars import bound_contextvars
 
 from api import answers, consistency, errors, exchanges, ids, refusals, shapes
 from api.answers import JSON, Answer
-from api.auth import Caller, Tokens
+from api.auth import Caller, Verifier, must_write
 from api.errors import Place, Problem
 from api.limits import Limits
 from api.metrics import Requests
@@ -52,7 +52,7 @@ class Commands:
     """ASGI middleware that answers the command routes itself and passes all else on."""
 
     def __init__(
-        self, app: ASGIApp, processor: Processor, tokens: Tokens, requests: Requests, limits: Limits | None = None
+        self, app: ASGIApp, processor: Processor, tokens: Verifier, requests: Requests, limits: Limits | None = None
     ) -> None:
         self._app = app
         self._requests = requests
@@ -91,9 +91,11 @@ class Commands:
         self, route: Route, about: str | None, scope: Scope, receive: Receive, request_id: str
     ) -> tuple[Answer, bool]:
         headers = single(scope["headers"])
-        caller = self._tokens.verify(headers.get(b"authorization"))
+        caller = await self._tokens.verify(headers.get(b"authorization"))
         if self._limits is not None:
             self._limits.take(caller.subject, scope["told"])
+        if caller.read_only:
+            must_write(caller)
         if not caller.is_staff and not (route.customers and caller.customer_id is not None):
             raise Problem("forbidden", _who_may(route))
         key = idempotency_key(headers, needed=route.needs_key)

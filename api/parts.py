@@ -4,10 +4,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
-from api.auth import Tokens
+from api.accounts import Accounts
+from api.auth import Verifier
 from api.cursors import Cursors
 from api.limits import Limits
 from api.metrics import Source
+from api.sign_in import SignIn
+from api.tokens import Tokens
 from commands.processor import Processor
 from projections.arrivals import Arrivals
 from projections.queries import Queries
@@ -16,12 +19,21 @@ Check = Callable[[], Awaitable[str | None]]
 """Whether a part is ready: None, or the reason why not."""
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """The built-in issuer: what gives out tokens, and to whom."""
+
+    tokens: Tokens
+    accounts: Accounts
+    sign_in: SignIn
+
+
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     processor: Processor
     queries: Queries
     arrivals: Arrivals
-    tokens: Tokens
+    tokens: Verifier
     cursors: Cursors
+    identity: Identity | None = None  # None: the tokens are another issuer's
     checks: Mapping[str, Check] = {}  # by the part's name, as /readyz shows it
     notes: Mapping[str, Check] = {}  # what /readyz tells of a part that is ready all the same
     sources: Sequence[Source] = ()  # what /metrics shows besides the requests

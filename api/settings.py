@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api.addresses import is_trustworthy
 from api.limits import Quota
 
 PREFIX = "ORDERLOG_"
@@ -72,9 +73,19 @@ class Settings(BaseSettings):
             description=f"{SHORTEST_SECRET} bytes or more that nobody can guess, such as `openssl rand -hex 32` prints"
         ),
     ] = None
-    jwt_issuer: Annotated[str, Field(min_length=1, description="the iss of tokens, such as orderlog")] = "orderlog"
+    jwt_issuer: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="the iss of tokens: a name such as orderlog for our own, or the https address of an OpenID "
+            "Connect issuer, exactly as it writes itself",
+        ),
+    ] = "orderlog"
     jwt_audience: Annotated[str, Field(min_length=1, description="the aud of tokens, such as orderlog")] = "orderlog"
-    jwks_url: Annotated[str | None, Field(description="nothing: this version verifies its own tokens only")] = None
+    jwks_url: Annotated[
+        str | None,
+        Field(description="the https address of the issuer's keys, or nothing: the issuer is asked where they are"),
+    ] = None
     cors_origins: Annotated[
         tuple[str, ...],
         NoDecode,
@@ -112,11 +123,18 @@ class Settings(BaseSettings):
             Quota.parse(value)
         return value
 
+    @field_validator("jwt_issuer", "jwks_url")
+    @classmethod
+    def _safe_to_read_keys_from(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value and not is_trustworthy(value):
+            raise ValueError(f"{value} is neither https nor on this machine")
+        return value
+
     @field_validator("jwks_url")
     @classmethod
-    def _own_tokens_only(cls, value: str | None) -> str | None:
-        if value is not None:
-            raise ValueError("tokens of another issuer are not supported yet")
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is not None and "://" not in value:
+            raise ValueError(f"{value} is not an address")
         return value
 
     @model_validator(mode="after")
@@ -124,6 +142,17 @@ class Settings(BaseSettings):
         if self.database_url is not None and self.secret_key is None:
             raise ValueError("secret_key is not set, and with a database_url all processes must share one")
         return self
+
+    @model_validator(mode="after")
+    def _keys_have_an_issuer(self) -> Self:
+        if self.jwks_url is not None and "jwt_issuer" not in self.model_fields_set:
+            raise ValueError("jwt_issuer is not set, and the keys of jwks_url are believed for one issuer only")
+        return self
+
+    @property
+    def has_own_issuer(self) -> bool:
+        """Whether tokens are given out here; otherwise they are an OpenID Connect issuer's."""
+        return self.jwks_url is None and "://" not in self.jwt_issuer
 
 
 def load_settings(env_file: Path = ENV_FILE) -> Settings:

@@ -75,6 +75,7 @@ class Http(HttpToolsProtocol):
             request_id = new_request_id()
             answer = problem.answer(request_id)
             headers = [
+                *self.server_state.default_headers,
                 *answer.headers,
                 (b"content-length", b"%d" % len(answer.body)),
                 (b"request-id", request_id.encode()),

@@ -19,16 +19,22 @@ from psycopg_pool import AsyncConnectionPool
 from starlette.types import ASGIApp
 
 from api import shapes
+from api.accounts import Accounts
 from api.app import create_app
-from api.auth import Tokens
+from api.auth import Verifier
 from api.cursors import Cursors
 from api.embedded import EmbeddedPostgres
 from api.health import health
 from api.limits import Limits, Quota
 from api.live import Live
 from api.measures import OfChecks, OfListeners, OfProjections, OfWrites, Operated
-from api.parts import Check, Parts
+from api.oidc import Jwks
+from api.parts import Check, Identity, Parts
+from api.passwords import Passwords
 from api.settings import Settings, secret_key
+from api.sign_in import SignIn
+from api.standing import Standing
+from api.tokens import Tokens
 from api.transport import Http
 from commands.processor import Processor
 from events.log import Log
@@ -46,6 +52,14 @@ from projections.worker import Worker
 
 GRACE = 3
 """Seconds that requests under way have to finish when the process is asked to stop."""
+
+SECURITY_HEADERS = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+]
+"""Of every answer, the server's own included: it puts them in front of each without looking at it. Strict-Transport-
+Security is said by what ends TLS, which is not us."""
 
 log = structlog.get_logger()
 
@@ -153,10 +167,10 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
     since sending nobody here any more would help nobody.
     """
     secret = secret_key(settings)
-    tokens = token_maker(settings, secret)
     async with (
         AsyncConnectionPool(events.url, min_size=1, max_size=8, open=False, kwargs={"autocommit": True}) as pool,
         processing(events) as processor,
+        identifying(settings, secret, pool) as (tokens, identity, issuer_checks),
     ):
         queries = Queries(pool)
         changes = Changes(events.url, pool, queries, complete=shapes.with_allowed_commands)
@@ -166,13 +180,19 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
         arrivals.start()
         progress = OfProjections(queries, arrivals, list(PROJECTIONS))
         lag: dict[str, Check] = {"projection lag": progress.problem}
-        checks = {"database": _database_check(events), **operated.checks, **(lag if projecting else {})}
+        checks = {
+            "database": _database_check(events),
+            **issuer_checks,
+            **operated.checks,
+            **(lag if projecting else {}),
+        }
         measures = (OfWrites(processor), OfListeners(live, arrivals), progress, OfChecks(checks))
         parts = Parts(
             processor=processor,
             queries=queries,
             arrivals=arrivals,
             tokens=tokens,
+            identity=identity,
             cursors=Cursors(secret),
             checks=checks,
             notes={} if projecting else lag,
@@ -187,7 +207,48 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             await arrivals.stop()
 
 
+# Who calls ---------------------------------------------------------------------------------------------------
+
+
+CLOCKS_DIFFER = 30.0
+"""Seconds by which the clock of an issuer elsewhere may be off (RFC 7519, 4.1.4)."""
+
+
+@asynccontextmanager
+async def identifying(
+    settings: Settings, secret: bytes, pool: AsyncConnectionPool
+) -> AsyncIterator[tuple[Verifier, Identity | None, dict[str, Check]]]:
+    """What verifies tokens, what gives them out if that is ours to do, and whether it is well."""
+    if settings.has_own_issuer:
+        tokens = token_maker(settings, secret)
+        passwords = Passwords()
+        standing = Standing(pool, tokens)
+        accounts = Accounts(pool, passwords)
+        await standing.look()
+        work = asyncio.create_task(standing.run(), name="standing")
+        try:
+            yield tokens, Identity(tokens, accounts, SignIn(accounts, secret)), {"identity": standing.problem}
+        finally:
+            await ended(work)
+            passwords.close()
+        return
+    jwks = Jwks(settings.jwt_issuer, settings.jwks_url)
+    verifier = Verifier(jwks, issuer=settings.jwt_issuer, audience=settings.jwt_audience, leeway=CLOCKS_DIFFER)
+    work = asyncio.create_task(jwks.run(verifier.forget), name="jwks")
+    try:
+        yield verifier, None, {"issuer": jwks.problem}
+    finally:
+        await ended(work)
+        await jwks.close()
+
+
 def token_maker(settings: Settings, secret: bytes) -> Tokens:
+    """Raises `CannotStart` where tokens are another issuer's."""
+    if not settings.has_own_issuer:
+        raise CannotStart(
+            f"tokens, accounts and keys are those of {settings.jwt_issuer}; get a token there, "
+            "or unset ORDERLOG_JWT_ISSUER and ORDERLOG_JWKS_URL"
+        )
     return Tokens(secret, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
 
 
@@ -302,6 +363,7 @@ def http_server(edge: Edge) -> Server:
             proxy_headers=False,
             server_header=False,
             date_header=False,
+            headers=SECURITY_HEADERS,
             backlog=4096,
             timeout_graceful_shutdown=GRACE,
         ),

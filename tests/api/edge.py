@@ -10,11 +10,15 @@ from uuid import uuid4
 import httpx
 from psycopg_pool import AsyncConnectionPool
 
+from api.accounts import Accounts
 from api.app import create_app
-from api.auth import Role, Tokens
+from api.auth import Role
 from api.cursors import Cursors
 from api.metrics import Source
-from api.parts import Check, Parts
+from api.parts import Check, Identity, Parts
+from api.passwords import Passwords
+from api.sign_in import SignIn
+from api.tokens import Tokens
 from commands.processor import Processor
 from events.log import Log
 from projections.arrivals import Arrivals
@@ -34,8 +38,10 @@ Json = dict[str, Any]
 
 
 class Edge:
-    def __init__(self, client: httpx.AsyncClient, log: Log, parts: Parts, sources: list[Source]) -> None:
-        self.client, self.log, self.parts = client, log, parts
+    def __init__(
+        self, client: httpx.AsyncClient, log: Log, parts: Parts, tokens: Tokens, sources: list[Source]
+    ) -> None:
+        self.client, self.log, self.parts, self.tokens = client, log, parts, tokens
         self.sources = sources
         """What /metrics shows; a test may add to it."""
 
@@ -53,7 +59,7 @@ class Edge:
     def bearer(self, subject: str, *roles: Role, lifetime: timedelta = timedelta(hours=1)) -> dict[str, str]:
         """The header of a caller: of these roles, or of those that the name stands for."""
         named: dict[str, tuple[Role, ...]] = {STAFF: ("staff",), "ann": ("analyst",), "ada": ("admin",)}
-        token = self.parts.tokens.issue(subject, roles or named.get(subject, ("customer",)), lifetime)
+        token = self.tokens.issue(subject, roles or named.get(subject, ("customer",)), lifetime)
         return {"authorization": f"Bearer {token}"}
 
     async def post(
@@ -115,23 +121,27 @@ async def an_edge(
     processor = Processor(log, patience=patience)
     processor.start()
     tokens = Tokens(SECRET, issuer="orderlog", audience="orderlog")
-    async with AsyncConnectionPool(url, min_size=1, max_size=2, open=False) as pool:
+    passwords = Passwords(time=1, memory=8)
+    async with AsyncConnectionPool(url, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}) as pool:
         arrivals = Arrivals(url, pool, PROJECTIONS, partitions=6)
         arrivals.start()
+        accounts = Accounts(pool, passwords)
         sources: list[Source] = []
-        given = Parts(
-            processor=processor,
-            queries=Queries(pool),
-            arrivals=arrivals,
-            tokens=tokens,
-            cursors=Cursors(SECRET),
-            checks=checks or {},
-            sources=sources,
-            **parts,
-        )
+        wired: dict[str, Any] = {
+            "processor": processor,
+            "queries": Queries(pool),
+            "arrivals": arrivals,
+            "tokens": tokens,
+            "identity": Identity(tokens, accounts, SignIn(accounts, SECRET)),
+            "cursors": Cursors(SECRET),
+            "checks": checks or {},
+            "sources": sources,
+        }
+        given = Parts(**(wired | parts))
         transport = httpx.ASGITransport(create_app(given))
         async with httpx.AsyncClient(transport=transport, base_url="http://orderlog") as client:
-            yield Edge(client, log, given, sources)
+            yield Edge(client, log, given, tokens, sources)
         await arrivals.stop()
+    passwords.close()
     await processor.stop()
     log.close()

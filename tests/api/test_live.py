@@ -19,9 +19,10 @@ from starlette.applications import Starlette
 from websockets import ClientConnection, ConnectionClosed, InvalidStatus, Subprotocol, connect
 from websockets.frames import Close
 
-from api.auth import Role, Tokens
+from api.auth import Role
 from api.live import SUBPROTOCOL, Limits, Live
 from api.shapes import with_allowed_commands
+from api.tokens import Tokens
 from events import codec
 from events.envelope import Cause, Event, order_stream
 from events.log import Log
@@ -253,6 +254,17 @@ async def test_the_token_may_come_in_the_first_message(shop: Shop) -> None:
 
         assert connected["subject"] == ANNE
         assert (await client.next("event"))["order_id"] == str(order)
+
+
+async def test_a_listener_whose_token_was_revoked_is_sent_away_with_4401(database_url: str) -> None:
+    async with serving(database_url, Limits(heartbeat=0.1)) as shop:
+        token = shop.tokens.issue(ANNE, ["customer"], account="anne", generation=1)
+        async with shop.client(token=token) as revoked, shop.client() as other:
+            shop.tokens.revoke({"anne": 2})
+            messages, closed = await revoked.end()
+
+            assert (closed.code, messages[-1]["problem"]["code"]) == (4401, "token-revoked")
+            await other.next("heartbeat")
 
 
 async def test_a_stranger_who_says_nothing_is_sent_away_with_4408(shop: Shop) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from api import identity
 from api.openapi import document
 from api.routes import ROUTES
 from api.views import router
 from tests.api.edge import Edge
 
-DOCUMENT: dict[str, Any] = json.loads(json.dumps(document(router.routes)))
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(document([*router.routes, *identity.router.routes])))
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
 
@@ -56,7 +57,12 @@ def test_the_document_has_the_form_of_openapi_31() -> None:
         for status, answer in operation["responses"].items():
             assert answer["description"]
             if int(status) >= 400:
-                assert "application/problem+json" in answer["content"]
+                problem = (
+                    "application/json"
+                    if path == "/v1/auth/token" and status in {"400", "401", "429"}
+                    else "application/problem+json"
+                )
+                assert [*answer["content"]] == [problem]
 
 
 def test_the_body_of_a_command_has_no_fields_that_the_server_sets() -> None:
@@ -83,3 +89,23 @@ async def test_the_pages_need_nothing_from_the_internet(edge: Edge) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     assert "://" not in page.text
+
+
+def test_each_route_of_the_issuer_says_what_it_takes_and_answers() -> None:
+    for path, method, operation in operations():
+        if not path.startswith("/v1/auth/") or path == "/v1/auth/me":
+            continue
+        success = min(operation["responses"])
+        assert success in {"200", "201"}
+        assert operation["responses"][success]["content"]["application/json"]["schema"]["$ref"]
+        takes_a_body = method in {"post", "patch"} and not path.endswith("/secret")
+        assert ("requestBody" in operation) == takes_a_body, path
+
+
+def test_a_token_is_asked_for_with_a_form_and_refused_in_both_shapes() -> None:
+    operation = DOCUMENT["paths"]["/v1/auth/token"]["post"]
+
+    assert [*operation["requestBody"]["content"]] == ["application/x-www-form-urlencoded"]
+    assert operation["security"] == []
+    refused = DOCUMENT["components"]["schemas"]["TokenError"]
+    assert {"error", "error_description", "code", "detail", "request_id"} <= {*refused["required"]}

@@ -71,7 +71,20 @@ def test_the_names_of_the_test_suite_are_left_alone(monkeypatch: pytest.MonkeyPa
         ({"ORDERLOG_SECRET_KEY": "hunter2"}, ["ORDERLOG_SECRET_KEY", "7 bytes", "32 bytes or more"]),
         ({"ORDERLOG_KAFKA_BOOTSTRAP_SERVERS": "kafka"}, ["ORDERLOG_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"]),
         ({"ORDERLOG_CORS_ORIGINS": "shop.example"}, ["ORDERLOG_CORS_ORIGINS", "shop.example is not", "https://"]),
-        ({"ORDERLOG_JWKS_URL": "https://x"}, ["ORDERLOG_JWKS_URL", "not supported yet"]),
+        ({"ORDERLOG_JWKS_URL": "https://x/keys"}, ["ORDERLOG_JWT_ISSUER is not set", "an OpenID Connect issuer"]),
+        (
+            {"ORDERLOG_JWT_ISSUER": "http://id.example"},
+            ["ORDERLOG_JWT_ISSUER", "http://id.example is neither https nor on this machine", "OpenID Connect"],
+        ),
+        (
+            {"ORDERLOG_JWT_ISSUER": "https://id.example", "ORDERLOG_JWKS_URL": "http://id.example/keys"},
+            ["ORDERLOG_JWKS_URL", "http://id.example/keys is neither https nor on this machine"],
+        ),
+        (
+            {"ORDERLOG_JWT_ISSUER": "id", "ORDERLOG_JWKS_URL": "id.example/keys"},
+            ["ORDERLOG_JWKS_URL", "id.example/keys is not an address", "the https address of the issuer's keys"],
+        ),
+        ({"ORDERLOG_JWT_ISSUER": "file:///etc/keys"}, ["ORDERLOG_JWT_ISSUER", "neither https nor"]),
         ({"ORDERLOG_PORT": "x", "ORDERLOG_LOG_FORMAT": "y"}, ["ORDERLOG_PORT", "ORDERLOG_LOG_FORMAT"]),
     ],
 )
@@ -92,6 +105,21 @@ def test_what_cannot_be_used_is_told_in_one_line(
     assert "\n" not in str(refused.value)
     assert not [part for part in told if part not in str(refused.value)], str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "own"),
+    [
+        ({}, True),
+        ({"jwt_issuer": "orders of the shop"}, True),
+        ({"jwt_issuer": "https://id.example/realms/shop"}, False),
+        ({"jwt_issuer": "http://localhost:8080"}, False),
+        ({"jwt_issuer": "http://[::1]:8080"}, False),
+        ({"jwt_issuer": "shop", "jwks_url": "https://id.example/keys"}, False),
+    ],
+)
+def test_the_issuer_is_our_own_unless_it_has_an_address(given: dict[str, str], *, own: bool) -> None:
+    assert Settings.model_validate(given).has_own_issuer == own
 
 
 # The secret key ----------------------------------------------------------------------------------------------

@@ -229,7 +229,7 @@ async def test_daily_sales_are_for_those_who_read_everything(edge: Edge) -> None
 
 
 async def test_a_token_without_roles_reads_nothing(edge: Edge) -> None:
-    given = edge.bearer("x") | {"authorization": f"Bearer {edge.parts.tokens.issue('x', [])}"}
+    given = edge.bearer("x") | {"authorization": f"Bearer {edge.tokens.issue('x', [])}"}
 
     for path in (
         "/v1/orders",

@@ -12,7 +12,8 @@ from datetime import timedelta
 import httpx
 import psycopg
 
-from api.auth import Role, Tokens
+from api.auth import Role
+from api.tokens import Tokens
 from projections.migrate import migrate
 from projections.tables import metadata
 from tests.benchmarks.following import in_a_process

@@ -127,14 +127,22 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def orderlog(
-    *arguments: str | Path, home: Path, settings: Mapping[str, str] | None = None, within: float = 60, code: int = 0
+    *arguments: str | Path,
+    home: Path,
+    settings: Mapping[str, str] | None = None,
+    within: float = 60,
+    code: int = 0,
+    said: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in a folder without an .env file; it must end with this exit code."""
+    """Run a command to its end in a folder without an .env file; it must end with this exit code.
+
+    `said` is its standard input.
+    """
     done = subprocess.run(
         [str(ORDERLOG), *map(str, arguments)],
         env=environment(settings or {}),
         cwd=home,
-        stdin=subprocess.DEVNULL,
+        input=said,
         capture_output=True,
         text=True,
         timeout=within,

@@ -30,7 +30,7 @@ from tests.system.retail import daily_sales, made_up, sums
 SOON = 15
 """Seconds for a start that fails; the machine may be busy."""
 
-COMMANDS = ("serve", "api", "relay", "project", "import", "token", "database-url", "migrate")
+COMMANDS = ("serve", "api", "relay", "project", "import", "token", "user", "client", "keys", "database-url", "migrate")
 
 NEWER = "UPDATE read_side_version SET version_num = '9999_from_the_future'"
 """What the migration of a later version leaves behind."""
