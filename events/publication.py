@@ -116,6 +116,15 @@ class Producer:
                 await self._kafka.abort_transaction()
 
     async def _close(self) -> None:
+        """Close whole, also when the relay is stopped meanwhile: half closed leaves exceptions that nobody reads."""
+        closing = asyncio.ensure_future(self._closed())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await asyncio.wait([closing])
+            raise
+
+    async def _closed(self) -> None:
         """End a commit that is under way, and the connections; never raises."""
         try:
             async with asyncio.timeout(CLOSING):
