@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -128,13 +129,13 @@ async def _serve_all(settings: Settings, listener: Any, url: str) -> None:
             operated = measures.operated(asked, events, worker, relay)
             async with wiring.http(settings, events, operated, projecting=True) as edge:
                 serving = wiring.serve(wiring.http_server(edge), listener, asked, settings.drain)
-                parts = [wiring.work(worker), *([relay.run()] if relay is not None else [])]
+                parts = [wiring.work(worker), *(work() for work in edge.work), *([relay.run()] if relay else [])]
                 await wiring.run_until(asked, *parts, serving=serving)
 
 
 @app.command()
 def api() -> None:
-    """Serve HTTP and WebSocket only. Run as many as you like on one database."""
+    """Serve HTTP and WebSocket, and take the automatic steps. Run as many as you like on one database."""
     settings = _settings()
     listener = wiring.listen(settings, settings.port)
 
@@ -144,7 +145,7 @@ def api() -> None:
             wiring.http(settings, events, measures.operated(asked, events)) as edge,
         ):
             serving = wiring.serve(wiring.http_server(edge), listener, asked, settings.drain)
-            await wiring.run_until(asked, serving=serving)
+            await wiring.run_until(asked, *(work() for work in edge.work), serving=serving)
 
     with wiring.database(settings) as url, wiring.opened(url) as events:
         _greet(settings, listener.getsockname()[1], url)
@@ -238,8 +239,8 @@ def import_(
         Path | None, typer.Option(help="Where to write each line that was refused, with the reason.")
     ] = None,
 ) -> None:
-    """Place real invoices as orders, confirm and ship them, each at its own time. Run it again after an interruption:
-    nothing is placed twice."""
+    """Place real invoices as orders, paid and delivered, and take back what credit notes (C...) say, each at its own
+    time. Run it again after an interruption: nothing is placed, returned or refunded twice."""
     settings = _settings()
     if not file.is_file():
         raise CannotStart(f"there is no file {file}")
@@ -257,7 +258,7 @@ def import_(
             done = uvloop.run(run())
         except KeyboardInterrupt:
             progress.stop()
-            console.print("Interrupted. What is placed stays placed; run it again for the rest.")
+            console.print("Interrupted. What is in the log stays there; run it again for the rest.")
             raise typer.Exit(INTERRUPTED) from None
     if rejects is not None:
         _write_rejects(rejects, done.rejects)
@@ -307,16 +308,24 @@ def _report(done: Imported, rejects: Path | None) -> None:
         "rejected": len(done.rejects),
         "orders": done.orders,
         "of these placed now": done.placed,
+        "returns": done.returns,
+        "of these received now": done.received,
+        "refunds": done.refunds,
     }
     for name, count in rows.items():
         table.add_row(name, f"{count:,}")
-    table.add_row("gross", f"{done.gross / 100:,.2f} {retail_csv.CURRENCY}")
+    for name, pence in {"gross": done.gross, "refunded": done.refunded, "net": done.gross - done.refunded}.items():
+        table.add_row(name, f"{pence / 100:,.2f} {retail_csv.CURRENCY}")
     console.print(table)
-    reasons = Counter(reject.reason.split(" is not between")[0].rstrip("-0123456789 ") for reject in done.rejects)
-    for reason, count in reasons.most_common(5):
+    for reason, count in Counter(_kind(reject) for reject in done.rejects).most_common():
         console.print(f"rejected {count:,}: {reason}", highlight=False)
     if done.rejects:
         console.print(f"rejects are in {rejects}" if rejects else "see each with --rejects FILE", highlight=False)
+
+
+def _kind(reject: Reject) -> str:
+    """The reason without what differs from line to line: values in quotes, numbers."""
+    return re.sub(r"'[^']*'|-?\d+(\.\d+)?", "…", reject.reason)
 
 
 @app.command("database-url")

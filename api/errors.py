@@ -16,6 +16,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-json": (400, "The body is not JSON"),
     "bad-header": (400, "A header is not valid"),
     "bad-cursor": (400, "The cursor is not valid here"),
+    "bad-number": (400, "This is not an order number"),
     "idempotency-key-missing": (400, "This request needs an Idempotency-Key"),
     "token-missing": (401, "A bearer token is needed"),
     "token-expired": (401, "The bearer token has expired"),

@@ -482,11 +482,13 @@ class Subscription:
             return
         after = None
         while True:
-            page = await self._live.queries.orders(wanted.customer_id, wanted.status, PAGE, after)
+            page = await self._live.queries.orders(
+                customer_id=wanted.customer_id, status=wanted.status, limit=PAGE, after=after
+            )
             yield await self._fitting([one.order_id for one in page])
             if len(page) < PAGE:
                 return
-            after = (page[-1].placed_at, page[-1].order_id)
+            after = (page[-1].created_at, page[-1].order_id)
 
     async def _fitting(self, ids: list[UUID]) -> list[OrderView]:
         found = await self._changes.orders(ids)

@@ -11,13 +11,15 @@ from starlette.routing import BaseRoute
 
 from api.answers import JSON
 from api.errors import PROBLEMS, Place
+from api.examples import bodies_of, facts
 from api.identity import OPERATIONS
 from api.issuing import Operation
 from api.oauth import FORM, TITLES
 from api.refusals import STATUS
 from api.routes import PLACE, ROUTES, Route
 from api.views import ANSWERS
-from commands.order import PlaceOrder
+from commands.order import AmendOrder, PlaceOrder
+from events.order import OrderEvent
 from projections.shapes import OrderView, ProductView
 
 Json = dict[str, Any]
@@ -59,7 +61,8 @@ def document(routes: Sequence[BaseRoute]) -> Json:
     schemas = described.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas |= _answer_schemas() | {"Problem": _problem()}
+    schemas |= _answer_schemas() | _fact_schemas() | {"Problem": _problem(), "Preview": _preview()}
+    schemas["HistoryEntry"]["properties"]["data"] = _any_fact()
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
             _complete(path, method, operation, schemas)
@@ -82,6 +85,39 @@ def _answer_schemas() -> dict[str, Json]:
     shapes = list(dict.fromkeys([*ANSWERS.values(), *ours, OrderView, ProductView]))
     _, schemas = msgspec.json.schema_components(shapes, ref_template=_SCHEMAS + "{name}")
     return dict(schemas)
+
+
+def _fact_schemas() -> dict[str, Json]:
+    """What the history's `data` can be, each with an example."""
+    _, schemas = msgspec.json.schema_components([OrderEvent], ref_template=_SCHEMAS + "{name}")
+    shown: dict[str, list[Any]] = {}
+    for fact in facts():
+        shown.setdefault(type(fact).__name__, []).append(msgspec.to_builtins(fact))
+    return {
+        name: {**schema, **({"examples": shown[name]} if name in shown else {})} for name, schema in schemas.items()
+    }
+
+
+def _any_fact() -> Json:
+    (schema,), _ = msgspec.json.schema_components([OrderEvent], ref_template=_SCHEMAS + "{name}")
+    return schema
+
+
+def _preview() -> Json:
+    """What AmendOrder answers to `dry_run`."""
+    more = {
+        "dry_run": {"const": True},
+        "reservations": {
+            "type": "object",
+            "description": "SKU to the pieces that would be reserved; below zero: released",
+            "additionalProperties": {"type": "integer"},
+        },
+    }
+    own = {"type": "object", "properties": more, "required": list(more)}
+    return {
+        "description": "the order as it would be; nothing was changed, and version is that of the order as it is",
+        "allOf": [{"$ref": _SCHEMAS + OrderView.__name__}, own],
+    }
 
 
 def _complete(path: str, method: str, operation: Json, schemas: dict[str, Json]) -> None:
@@ -145,6 +181,11 @@ def _command(route: Route, schemas: dict[str, Json]) -> Json:
     name = route.command.__name__
     schemas[name] = _body(route, schemas)
     view = OrderView if route.about == "order_id" else ProductView
+    answered = _content(view.__name__)
+    if route.command is AmendOrder:
+        answered = {
+            JSON[1].decode(): {"schema": {"anyOf": [{"$ref": _SCHEMAS + one} for one in ("OrderView", "Preview")]}}
+        }
     headers = dict(_ANSWERED)
     if route is PLACE:
         headers["Location"] = {"schema": {"type": "string", "format": "uri-reference"}}
@@ -155,9 +196,12 @@ def _command(route: Route, schemas: dict[str, Json]) -> Json:
         "description": f"{told} {'Customers (for themselves) and staff.' if route.customers else 'Staff only.'}",
         "tags": ["orders" if route.about == "order_id" else "products"],
         "parameters": [*_in_path(route), *_in_headers(route)],
-        "requestBody": {"required": bool(schemas[name].get("required")), "content": _content(name)},
+        "requestBody": {
+            "required": bool(schemas[name].get("required")),
+            "content": _content(name, bodies_of(route.command)),
+        },
         "responses": {
-            str(route.success): {"description": "so it is", "headers": headers, "content": _content(view.__name__)},
+            str(route.success): {"description": "so it is", "headers": headers, "content": answered},
             **_problems([400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503]),
         },
     }
@@ -192,8 +236,9 @@ def _in_headers(route: Route) -> list[Json]:
     ]
 
 
-def _content(name: str) -> Json:
-    return {JSON[1].decode(): {"schema": {"$ref": _SCHEMAS + name}}}
+def _content(name: str, examples: Sequence[Json] = ()) -> Json:
+    shown = {f"example {number}": {"value": value} for number, value in enumerate(examples, 1)}
+    return {JSON[1].decode(): {"schema": {"$ref": _SCHEMAS + name}, **({"examples": shown} if shown else {})}}
 
 
 def _problems(statuses: Sequence[int]) -> Json:

@@ -4,7 +4,7 @@ The command routes do not go through FastAPI: routing, dependencies and response
 the way of an order together. The table below is also what their part of the OpenAPI document is made from.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
@@ -23,7 +23,7 @@ from api.limits import Limits
 from api.metrics import Requests
 from api.requests import Gone, expected_version, idempotency_key, json_object, read_body, single
 from api.routes import PLACE, ROUTES, Route, route_of
-from commands.order import Order, PlaceOrder
+from commands.order import AmendedLine, AmendOrder, Order, PlaceOrder, WantedLine
 from commands.processor import (
     Accepted,
     AnyCommand,
@@ -155,15 +155,15 @@ def _command(route: Route, about: str | None, fields: dict[str, Any], caller: Ca
         fields["order_id"] = ids.new_order_id()
         new = True
     fields["at"] = datetime.now(UTC)
-    if route is PLACE and caller.customer_id is not None:
-        _for_oneself(fields, caller.customer_id)
+    if caller.customer_id is not None:
+        _as_customer(route, fields, caller.customer_id)
     try:
         command = route.command.model_validate(fields)
     except ValidationError as error:
         raise errors.invalid([*misplaced, *errors.places(error)]) from None
     if misplaced:
         raise errors.invalid(misplaced)
-    if isinstance(command, PlaceOrder) and caller.customer_id is not None:
+    if caller.customer_id is not None and isinstance(command, PlaceOrder | AmendOrder):
         _at_our_prices(command)
     return cast(AnyCommand, command), new
 
@@ -172,8 +172,18 @@ def _misplaced(route: Route, fields: dict[str, Any]) -> list[Place]:
     rides_in = _RIDES_IN[route.command]
     if rides_in.isdisjoint(fields):
         return []
-    reasons = {"at": "is set by the server, not in the body", route.about: "is set by the path, not in the body"}
-    return [Place(f"/{name}", reasons[name]) for name in sorted(rides_in & fields.keys())]
+    return [
+        Place(f"/{name}", f"is set by the {'path' if name == route.about else 'server'}, not in the body")
+        for name in sorted(rides_in & fields.keys())
+    ]
+
+
+def _as_customer(route: Route, fields: dict[str, Any], customer_id: str) -> None:
+    """What rides in because a customer asks."""
+    if route is PLACE:
+        _for_oneself(fields, customer_id)
+    elif route.command is AmendOrder:
+        fields["before_confirmation"] = True
 
 
 def _for_oneself(fields: dict[str, Any], customer_id: str) -> None:
@@ -183,15 +193,16 @@ def _for_oneself(fields: dict[str, Any], customer_id: str) -> None:
     fields["customer_id"] = customer_id
 
 
-def _at_our_prices(command: PlaceOrder) -> None:
+def _at_our_prices(command: PlaceOrder | AmendOrder) -> None:
     """Raises a `Problem` that names what only staff may set."""
     if pointers := list(_staff_only(command)):
         places = [Place(one, "may be set by staff only") for one in pointers]
         raise Problem("forbidden", f"A customer may not set {', '.join(pointers)}.", errors=places)
 
 
-def _staff_only(command: PlaceOrder) -> Iterator[str]:
-    for number, line in enumerate(command.lines):
+def _staff_only(command: PlaceOrder | AmendOrder) -> Iterator[str]:
+    lines: Sequence[WantedLine | AmendedLine] = command.lines or ()
+    for number, line in enumerate(lines):
         if line.unit_price is not None:
             yield f"/lines/{number}/unit_price"
     if command.discount is not None:
@@ -200,7 +211,7 @@ def _staff_only(command: PlaceOrder) -> Iterator[str]:
         yield "/shipping"
     if command.tax is not None:
         yield "/tax"
-    if command.payment_terms != "prepaid":
+    if isinstance(command, PlaceOrder) and command.payment_terms != "prepaid":
         yield "/payment_terms"
 
 
@@ -212,13 +223,13 @@ def _answer(route: Route, command: AnyCommand, request_id: str, outcome: Accepte
     if isinstance(outcome, Refused):
         return answers.encode(refusals.refused(outcome, command).answer(request_id))
     state, version = outcome.state, outcome.version
-    headers: answers.Headers = (
-        JSON,
-        (b"etag", b'"%d"' % version),
-        (b"consistency-token", consistency.token(outcome.position, outcome.recorded).encode()),
-    )
+    how_far = (b"consistency-token", consistency.token(outcome.position, outcome.recorded).encode())
+    headers: answers.Headers = (JSON, (b"etag", b'"%d"' % version), how_far)
     if not isinstance(state, Order):
         return answers.encode(Answer(route.success, headers, shapes.encode(shapes.product_view(state, version))))
+    if isinstance(command, AmendOrder) and command.dry_run:  # no ETag: the order is not as the body shows it
+        preview = shapes.preview(state, version, outcome.products)
+        return answers.encode(Answer(route.success, (JSON, how_far), preview))
     if route is PLACE:
-        headers = (*headers, (b"location", f"/v1/orders/{state.placed.order_id}".encode()))
+        headers = (*headers, (b"location", f"/v1/orders/{state.order_id}".encode()))
     return answers.encode(Answer(route.success, headers, shapes.encode(shapes.order_view(state, version))))

@@ -1,7 +1,8 @@
-"""Reads invoices from a CSV in the form of the data set "Online Retail": what can be an order, and what cannot and why.
+"""Reads invoices from a CSV in the form of the data set "Online Retail": which lines can be of an order, which give
+something back, and which can do neither and why.
 
 Columns: InvoiceNo, StockCode, Description, Quantity, InvoiceDate (d/m/yyyy, perhaps with h:mm), UnitPrice (GBP),
-CustomerID, Country. An invoice number that begins with C is a cancellation or return.
+CustomerID, Country. An invoice number that begins with C is a credit note's; its quantities are below 0.
 """
 
 import csv
@@ -48,30 +49,68 @@ class Invoice(msgspec.Struct):
     lines: dict[tuple[str, int], InvoiceLine]  # by code and price: such lines are merged
     sources: list[Reject]  # its lines in the file, should it be refused as a whole
 
+    @property
+    def when(self) -> "When":
+        return self.at, self.sources[0].line
+
+    @property
+    def total(self) -> int:
+        """Pence."""
+        return sum(line.quantity * line.unit_price for line in self.lines.values())
+
+
+When = tuple[datetime, int]
+"""Time and line in the file, which decides where the file tells the day only."""
+
+
+class CreditLine(msgspec.Struct, frozen=True):
+    """A line of a credit note: so many pieces came back, and so much was given back for each."""
+
+    number: str
+    position: int  # among the credit note's lines, from 1
+    customer: str | None
+    at: datetime
+    sku: str
+    quantity: int  # above 0
+    unit_price: int  # pence
+    source: Reject
+
+    @property
+    def when(self) -> When:
+        return self.at, self.source.line
+
 
 class Contents(msgspec.Struct, frozen=True):
     invoices: list[Invoice]
+    credits: list[CreditLine]
     rejects: list[Reject]
     lines: int  # of data, all of them
 
 
 class _Unfit(Exception):
-    """A line cannot be an order line."""
+    """A line can be neither an order's nor a credit note's."""
 
 
 def read(path: Path) -> Contents:
-    """The file's invoices, in its order. Raises `NotInvoices` or `OSError`."""
+    """The file's invoices and credit notes, in its order. Raises `NotInvoices` or `OSError`."""
     invoices: dict[str, Invoice] = {}
+    credit_notes: dict[str, list[CreditLine]] = {}
     rejects: list[Reject] = []
     lines = 0
     with _opened(path) as text:
         for number, fields, row in _rows(path, text):
             lines += 1
+            source = Reject(number, "", fields)
             try:
-                _add(invoices, row, Reject(number, "", fields), complete=len(fields) == len(row))
+                invoice = _number(row, source, complete=len(fields) == len(row))
+                if invoice.upper().startswith("C"):
+                    _add_credit(credit_notes.setdefault(invoice, []), invoice, row, source)
+                else:
+                    _add(invoices, invoice, row, source)
             except _Unfit as unfit:
                 rejects.append(Reject(number, str(unfit), fields))
-    return Contents(list(invoices.values()), rejects, lines)
+    credit_lines = [line for credit_note in credit_notes.values() for line in credit_note]
+    return Contents(list(invoices.values()), credit_lines, rejects, lines)
 
 
 def _opened(path: Path) -> TextIO:
@@ -94,20 +133,23 @@ def _rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str], dict[str, 
         raise NotInvoices(f"{path} is not a readable CSV: {error}") from error
 
 
-def _add(invoices: dict[str, Invoice], row: dict[str, str], source: Reject, *, complete: bool) -> None:
+def _number(row: dict[str, str], source: Reject, *, complete: bool) -> str:
     if not complete or any(column not in row for column in COLUMNS):
         raise _Unfit(f"the line has {len(source.fields)} fields, not as many as the header")
     number = row["InvoiceNo"].strip()
     if not number:
         raise _Unfit("no invoice number")
-    if number.upper().startswith("C"):
-        raise _Unfit("a cancellation or return, not an order")
+    if len(number) > 64 or not number.isprintable():  # noqa: PLR2004  references are made of it, which have their bounds
+        raise _Unfit(f"invoice number {number!r} is not 1 to 64 printable characters")
+    return number
+
+
+def _add(invoices: dict[str, Invoice], number: str, row: dict[str, str], source: Reject) -> None:
     at = _date(row["InvoiceDate"].strip())
     line = _line(row)
     invoice = invoices.get(number)
     if invoice is None:
-        customer = row["CustomerID"].strip() or None
-        invoice = invoices[number] = Invoice(number, customer, row["Country"].strip(), at, {}, [])
+        invoice = invoices[number] = Invoice(number, _customer(row), row["Country"].strip(), at, {}, [])
     same = invoice.lines.get((line.sku, line.unit_price))
     if same:
         line = InvoiceLine(line.sku, same.name, same.quantity + line.quantity, line.unit_price)
@@ -115,24 +157,49 @@ def _add(invoices: dict[str, Invoice], row: dict[str, str], source: Reject, *, c
     invoice.sources.append(source)
 
 
+def _add_credit(credit_note: list[CreditLine], number: str, row: dict[str, str], source: Reject) -> None:
+    credit_note.append(
+        CreditLine(
+            number=number,
+            position=len(credit_note) + 1,
+            customer=_customer(row),
+            at=_date(row["InvoiceDate"].strip()),
+            sku=_sku(row),
+            quantity=-_quantity(row, -MOST, -1),
+            unit_price=_pence(row["UnitPrice"].strip()),
+            source=source,
+        )
+    )
+
+
+def _customer(row: dict[str, str]) -> str | None:
+    return row["CustomerID"].strip() or None
+
+
 def _line(row: dict[str, str]) -> InvoiceLine:
+    sku = _sku(row)
+    quantity = _quantity(row, 1, MOST)
+    name = "".join(filter(str.isprintable, row["Description"])).strip()[:200]
+    return InvoiceLine(sku, name or sku, quantity, _pence(row["UnitPrice"].strip()))
+
+
+def _sku(row: dict[str, str]) -> str:
     sku = row["StockCode"].strip()
     if not sku:
         raise _Unfit("no stock code")
     if len(sku) > 64 or not sku.isprintable():  # noqa: PLR2004  as commands.command.Sku
         raise _Unfit(f"stock code {sku!r} is not 1 to 64 printable characters")
-    quantity = _quantity(row["Quantity"].strip())
-    name = "".join(filter(str.isprintable, row["Description"])).strip()[:200]
-    return InvoiceLine(sku, name or sku, quantity, _pence(row["UnitPrice"].strip()))
+    return sku
 
 
-def _quantity(text: str) -> int:
+def _quantity(row: dict[str, str], least: int, most: int) -> int:
+    text = row["Quantity"].strip()
     try:
         quantity = int(text)
     except ValueError:
         raise _Unfit(f"quantity {text!r} is not a whole number") from None
-    if not 0 < quantity <= MOST:
-        raise _Unfit(f"quantity {quantity} is not between 1 and {MOST}")
+    if not least <= quantity <= most:
+        raise _Unfit(f"quantity {quantity} is not between {least} and {most}")
     return quantity
 
 

@@ -7,8 +7,37 @@ import msgspec
 from starlette.types import Scope
 
 from commands.command import Command
-from commands.order import CancelOrder, ConfirmOrder, PlaceOrder, RecordAuthorization, RecordCapture, ShipItems
+from commands.order import (
+    AddNote,
+    AmendOrder,
+    CancelLines,
+    CancelOrder,
+    ConfirmDelivery,
+    ConfirmOrder,
+    DecideReturn,
+    PlaceDraft,
+    PlaceHold,
+    PlaceOrder,
+    ReceiveReturn,
+    RecordAuthorization,
+    RecordCapture,
+    RecordRefund,
+    ReleaseHold,
+    ReportLost,
+    RequestReturn,
+    SetMetadata,
+    SetTags,
+    ShipItems,
+    UpdateTracking,
+    VoidAuthorization,
+)
 from commands.product import AdjustStock, ListProduct, ReceiveStock
+
+NOT_ASKED: dict[type[Command], set[str]] = {
+    AmendOrder: {"before_confirmation"},  # set for customers
+    VoidAuthorization: {"reason"},  # set by who acts
+}
+"""Fields of commands that are the edge's to set."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,13 +48,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     command: type[Command]
     about: Literal["order_id", "sku"]  # the field that says which stream the command is about
     success: int = 200
-    needs_key: bool = False  # an Idempotency-Key must be sent
+    needs_key: bool = False  # an Idempotency-Key must be sent: doing it twice is not doing it once
     customers: bool = False  # customers may, for their own orders; staff always may
 
     @property
     def rides_in(self) -> frozenset[str]:
         """The command's fields that are not the body's to set."""
-        return frozenset({"at"} if self.command is PlaceOrder else {"at", self.about})
+        own = {"at"} if self.command is PlaceOrder else {"at", self.about}
+        return frozenset(own | NOT_ASKED.get(self.command, set()))
 
 
 def _order(name: str, command: type[Command], *, needs_key: bool = False, customers: bool = False) -> Route:
@@ -50,11 +80,27 @@ LIST = Route(method="PUT", path="/v1/products/{sku}", command=ListProduct, about
 
 ROUTES = (
     PLACE,
+    _order("place", PlaceDraft, customers=True),
+    _order("amend", AmendOrder, customers=True),
     _order("confirm", ConfirmOrder),
+    _order("cancel", CancelOrder, customers=True),
+    _order("cancel-lines", CancelLines, needs_key=True, customers=True),
     _order("record-authorization", RecordAuthorization, needs_key=True),
     _order("record-capture", RecordCapture, needs_key=True),
+    _order("void-authorization", VoidAuthorization),
+    _order("record-refund", RecordRefund, needs_key=True),
     _order("ship-items", ShipItems, needs_key=True),
-    _order("cancel", CancelOrder, customers=True),
+    _order("update-tracking", UpdateTracking),
+    _order("confirm-delivery", ConfirmDelivery),
+    _order("report-lost", ReportLost),
+    _order("request-return", RequestReturn, needs_key=True, customers=True),
+    _order("decide-return", DecideReturn),
+    _order("receive-return", ReceiveReturn, needs_key=True),
+    _order("place-hold", PlaceHold),
+    _order("release-hold", ReleaseHold),
+    _order("add-note", AddNote),
+    _order("set-tags", SetTags),
+    _order("set-metadata", SetMetadata),
     LIST,
     _stock("receive-stock", ReceiveStock),
     _stock("adjust-stock", AdjustStock),

@@ -4,11 +4,12 @@ import difflib
 import os
 import re
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api.addresses import is_trustworthy
@@ -22,11 +23,26 @@ ENV_FILE = Path(".env")
 SECRET_FILE = "secret-key"  # noqa: S105  a name
 SHORTEST_SECRET = 32  # bytes: RFC 7518 asks as many of a key for HS256
 
+LONGEST = 100_000
+"""Units of a duration, exclusive: as many days before now are still a date."""
+
 _ORIGIN = re.compile(r"\*|https?://[^/\s,]+")
 
 
 class SettingsError(Exception):
     """A setting cannot be used; the message is one line that says which, why, and what would be right."""
+
+
+def duration(text: str) -> timedelta:
+    """A length of time as people write it: 90s, 30m, 24h, 7d. Raises ValueError."""
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not (number.isascii() and number.isdecimal()) or not 0 < int(number) < LONGEST:
+        raise ValueError(f"{text!r} is not a time such as 30m, 1h or 7d")
+    return timedelta(**{units[unit]: int(number)})
+
+
+Duration = Annotated[timedelta, BeforeValidator(lambda given: duration(given) if isinstance(given, str) else given)]
 
 
 class Settings(BaseSettings):
@@ -91,6 +107,12 @@ class Settings(BaseSettings):
         NoDecode,
         Field(description="origins with commas between them, such as https://shop.example,http://localhost:3000"),
     ] = ()
+    order_expiry: Annotated[
+        Duration, Field(description="how long a prepaid order may wait to be paid, such as 30m, 24h or 7d")
+    ] = timedelta(hours=24)
+    authorization_expiry: Annotated[
+        Duration, Field(description="how long an authorization is good for, such as 24h or 7d")
+    ] = timedelta(days=7)
     rate_limit: Annotated[
         str | None,
         Field(description="how many requests a caller may make of a process, such as 1000/1s or 600/m, or nothing"),

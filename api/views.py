@@ -21,7 +21,9 @@ from api.shapes import encode, order_view
 from commands.command import Reference, Sku
 from commands.order import Order, Status
 from commands.refusals import NoSuchOrder, NoSuchProduct
+from events import numbers
 from events.envelope import order_stream, product_stream
+from events.numbers import BadNumber
 from projections.shapes import DailySales, HistoryEntry, OrderSummary, OrderView, ProductView
 
 MOST_ITEMS = 200
@@ -82,6 +84,11 @@ class WantedOrders(Wanted):
     customer_id: Annotated[Reference | None, Field(description="a customer's own, unless the caller may read all")] = (
         None
     )
+    number: Annotated[
+        str | None, Field(max_length=40, description="an order number, such as 7K3M-9Q2X-J; 400 when it is miswritten")
+    ] = None
+    refund_due: Annotated[bool | None, Field(description="true: those with money to be given back")] = None
+    tag: Reference | None = None
 
 
 class Days(BaseModel):
@@ -132,12 +139,21 @@ async def order(order_id: UUID, request: Request, caller: Reader, parts: Given, 
 async def orders(wanted: Annotated[WantedOrders, Query()], caller: Reader, parts: Given, own: Own) -> Response:
     customer = _customer(wanted.customer_id, caller)
     status = wanted.status.value if wanted.status else None
-    listing = ("orders", customer, status)
+    number = _number(wanted.number) if wanted.number is not None else None
+    listing = ("orders", customer, status, number, wanted.refund_due, wanted.tag)
     after = parts.cursors.read(wanted.cursor, listing, tuple[datetime, UUID]) if wanted.cursor else None
     await own.seen_by("order_list")
-    found = await parts.queries.orders(customer, status, wanted.limit + 1, after)
+    found = await parts.queries.orders(
+        customer_id=customer,
+        status=status,
+        number=number,
+        refund_due=wanted.refund_due,
+        tag=wanted.tag,
+        limit=wanted.limit + 1,
+        after=after,
+    )
     items = found[: wanted.limit]
-    more = parts.cursors.after(listing, (items[-1].placed_at, items[-1].order_id)) if len(found) > len(items) else None
+    more = parts.cursors.after(listing, (items[-1].created_at, items[-1].order_id)) if len(found) > len(items) else None
     return _page("/v1/orders", wanted, OrderPage(items, more))
 
 
@@ -200,7 +216,7 @@ async def readyz(parts: Given) -> Response:
 async def _seen_order(order_id: UUID, caller: Caller, parts: Parts) -> tuple[Order, int]:
     """The order as it is now, for who may see it. Raises a `Problem` for everybody else."""
     found = await current_order(parts.queries, order_id)
-    if found is None or not _may_see(caller, found[0].placed.customer_id):
+    if found is None or not _may_see(caller, found[0].customer_id):
         raise refused_read(NoSuchOrder())
     return found
 
@@ -216,6 +232,14 @@ def _customer(asked: str | None, caller: Caller) -> str | None:
     if asked not in (None, caller.customer_id):
         raise Problem("forbidden", "A customer may list its own orders only.")
     return caller.customer_id
+
+
+def _number(text: str) -> str:
+    """The number as it is kept. Raises a `Problem`: a slip of the pen is not an order that is not there."""
+    try:
+        return numbers.read(text)
+    except BadNumber as error:
+        raise Problem("bad-number", f"{error}.", errors=[Place("/number", str(error), "query")]) from None
 
 
 def _json(content: msgspec.Struct) -> Response:

@@ -22,6 +22,7 @@ from api import shapes
 from api.accounts import Accounts
 from api.app import create_app
 from api.auth import Verifier
+from api.automation import Automation
 from api.cursors import Cursors
 from api.embedded import EmbeddedPostgres
 from api.health import health
@@ -156,6 +157,7 @@ class Edge(msgspec.Struct, frozen=True):
     """What is served, and what must be told first that the server ends."""
 
     app: ASGIApp
+    work: tuple[Callable[[], Awaitable[None]], ...] = ()  # beside it, for whoever opens it to run
     closing: tuple[Callable[[], Awaitable[None]], ...] = ()
 
 
@@ -200,8 +202,15 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             limits=Limits(Quota.parse(settings.rate_limit)) if settings.rate_limit else None,
             cors_origins=settings.cors_origins,
         )
+        automation = Automation(
+            events.url,
+            processor,
+            queries,
+            order_expiry=settings.order_expiry,
+            authorization_expiry=settings.authorization_expiry,
+        )
         try:
-            yield Edge(create_app(parts, routes=live.routes), (live.stop, arrivals.stop))
+            yield Edge(create_app(parts, routes=live.routes), (automation.run,), (live.stop, arrivals.stop))
         finally:
             await live.stop()
             await arrivals.stop()

@@ -1,10 +1,15 @@
 """What every command is made of: fields that ride in, and the values people write."""
 
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from commands.refusals import CurrencyMismatch
 from events.money import EXPONENTS, MAX_AMOUNT
+
+MOST_LINES = 2_000
+"""Of one order."""
 
 
 class Model(BaseModel):
@@ -15,6 +20,10 @@ class Command(Model):
     """Something asked of one stream at a time that rides in: a decision asks the world for nothing."""
 
     at: AwareDatetime = Field(description="business time; set by the edge")
+
+
+class OrderCommand(Command):
+    order_id: UUID
 
 
 def _known_currency(code: str) -> str:
@@ -29,28 +38,22 @@ def _no_nul(text: str) -> str:
     return text
 
 
-def _sku_of_one_word(sku: str) -> str:
-    if sku != sku.strip() or not sku.isprintable():
+def _of_one_word(text: str) -> str:
+    if text != text.strip() or not text.isprintable():
         raise ValueError("must consist of printable characters, with no space at either end")
-    return sku
-
-
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be an integer, not a boolean")  # noqa: TRY004  pydantic reports ValueError with its place
-    return value
-
-
-def text(longest: int, shortest: int = 1) -> object:
-    """A string type of so many characters, without NUL, which PostgreSQL cannot keep."""
-    return Annotated[str, StringConstraints(min_length=shortest, max_length=longest), AfterValidator(_no_nul)]
+    return text
 
 
 Currency = Annotated[str, AfterValidator(_known_currency)]
-Sku = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_sku_of_one_word)]
+Sku = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_no_nul)]
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=5_000), AfterValidator(_no_nul)]
+Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
+LineId = Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_no_nul)]
+Metadata = Annotated[dict[Name, Reason], Field(max_length=50)]
 Quantity = Annotated[int, Field(strict=True, gt=0, le=1_000_000_000)]
 Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
 
@@ -60,3 +63,28 @@ class Money(Model):
 
     amount: Amount
     currency: Currency
+
+
+class LinePieces(Model):
+    """Some pieces of one line."""
+
+    line_id: LineId
+    quantity: Quantity
+
+
+def _each_line_once(lines: tuple[LinePieces, ...]) -> tuple[LinePieces, ...]:
+    if len({line.line_id for line in lines}) < len(lines):
+        raise ValueError("names the same line twice")
+    return lines
+
+
+Pieces = Annotated[tuple[LinePieces, ...], Field(min_length=1, max_length=MOST_LINES), AfterValidator(_each_line_once)]
+
+
+def in_currency(money: Money | None, currency: str, pointer: str) -> int:
+    """Its minor units; no money is 0. Raises `CurrencyMismatch`, which says where in the command the money stands."""
+    if money is None:
+        return 0
+    if money.currency != currency:
+        raise CurrencyMismatch(pointer=pointer, expected=currency, got=money.currency)
+    return money.amount

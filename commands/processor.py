@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 
@@ -19,14 +19,17 @@ import structlog
 
 from commands import order as orders
 from commands import product as products
-from commands.order import AnyOrderCommand, Order, PlaceOrder
+from commands import snapshots
+from commands.order import AmendOrder, AnyOrderCommand, Order, PlaceOrder
 from commands.product import AnyProductCommand, Product
 from commands.refusals import NoSuchOrder, OrderExists, Refusal, StaleVersion
 from events import codec
 from events.codec import Row, UnreadableEvent
-from events.envelope import Cause, Event, order_stream, product_stream
-from events.log import FAR_BEHIND, Log, NotAppended, StoredAnswer, Writer
+from events.envelope import Cause, Event, key_of, kind_of, order_stream, product_stream
+from events.log import FAR_BEHIND, Log, NotAppended, Snapshot, StoredAnswer, Writer
+from events.numbers import Numbers
 from events.order import OrderEvent
+from events.product import ProductEvent
 
 LOCKED_BATCHES = 64
 """After another process was seen to append, so many batches take the log's lock before they are decided."""
@@ -48,6 +51,7 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     state: Order | Product
     events: tuple[Event, ...]  # of the command's own stream; empty when it was so already
     recorded: int  # events of all streams: the last ones up to the position
+    products: Mapping[str, tuple[ProductEvent, ...]] = {}  # of a dry run only: what would happen to which, by SKU
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -285,6 +289,8 @@ class Decider:
         self._known: dict[str, _Known | UnreadableEvent] = {}  # the least recently used first
         self._position = 0  # all of `_known` is at least as new as this
         self._in_doubt: _Attempt | None = None
+        self._numbers: Numbers | None = None
+        self._grown: dict[str, _Known] = {}  # to be kept as snapshots
         self._locked_batches = 1  # so many more are decided under the lock; the first one finds the head of the log
 
     def close(self) -> None:
@@ -311,6 +317,9 @@ class Decider:
             self._forget()
 
     def _process(self, requests: list[Request], join: Callable[[], None]) -> list[Reply | Exception]:
+        if self._numbers is None:
+            self._numbers = Numbers(self._writer.numbers_key())
+        self._keep_grown()
         self._load(_streams_asked_for(requests))
         if self._locked_batches == 0 and self._in_doubt is None:
             try:
@@ -365,6 +374,11 @@ class Decider:
     def position(self) -> int:
         return self._position
 
+    def number(self, position: int) -> str:
+        """The number of an order whose first event has this position."""
+        assert self._numbers is not None
+        return self._numbers.number(position)
+
     def _begin(self, keys: list[str]) -> dict[str, StoredAnswer]:
         """Take the lock and catch up with what other processes appended."""
         news, answers = self._writer.begin(self._position, keys)
@@ -398,20 +412,43 @@ class Decider:
                 missing.add(stream)
         if not missing:
             return
+        kept, found = self._writer.load(missing, snapshots.SHAPE)
+        start = dict.fromkeys(missing, _UNKNOWN)
         rows: dict[str, list[Row]] = {stream: [] for stream in missing}
-        for row in self._writer.streams(missing):
+        for row in found:
             rows[row[0]].append(row)
+        for snapshot in kept:
+            stream, version = snapshot.stream, snapshot.version
+            try:
+                start[stream] = _Known(version, snapshots.decode(stream, snapshot.state))
+            except ValueError as error:  # the stream says it all, only slower
+                log.warning("snapshot cannot be read", stream=stream, version=version, error=str(error))
+                rows[stream] = self._writer.streams([stream])
         for stream, its_rows in rows.items():
-            known[stream] = _folded(its_rows, _UNKNOWN)
+            known[stream] = folded = _folded(its_rows, start[stream])
+            if len(its_rows) >= snapshots.EVERY and isinstance(folded, _Known):
+                self._grown[stream] = folded
         more = {
             product_stream(line.sku)
             for stream in missing
             if isinstance(one := known[stream], _Known) and isinstance(one.state, Order)
-            for line in one.state.lines
+            for line in one.state.lines.values()
             if line.reserved
         }
         if more:
             self._load(more)
+
+    def _keep_grown(self) -> None:
+        """Keep what long streams have come to. Before a batch, not after one: it may fail, and the batch is decided."""
+        if not self._grown:
+            return
+        kept = [
+            Snapshot(stream, one.version, snapshots.encode(one.state))
+            for stream, one in self._grown.items()
+            if one.state is not None
+        ]
+        self._writer.keep(kept, snapshots.SHAPE)
+        self._grown.clear()
 
     def _settled(self, requests: list[Request]) -> list[Reply | Exception] | None:
         """Whether the batch in doubt was committed after all: the lock is held, so it is decided by now."""
@@ -427,8 +464,10 @@ class Decider:
     def _moved(self, attempt: _Attempt) -> None:
         self._in_doubt = None
         for stream, known in attempt.moved.items():
-            self._known.pop(stream, None)
+            before = self._known.pop(stream, None)
             self._known[stream] = known
+            if known.version >= snapshots.EVERY and snapshots.are_due(_version(before), known.version):
+                self._grown[stream] = known
         if attempt.rows:
             self._position = attempt.rows[-1][2]
 
@@ -484,7 +523,7 @@ class _Batch:
         self.rows += decided.rows
         self.moved.update(decided.moved)
         self._position += len(decided.rows)
-        if key:
+        if key and not _is_dry_run(request.command):
             self.answers[key] = StoredAnswer(key, request.fingerprint, answer, self._position)
         return Reply(answer)
 
@@ -517,6 +556,9 @@ class _Batch:
         after = moved.get(stream, before)
         assert after.state is not None
         own = changes[0][1] if stream in moved else ()
+        if _is_dry_run(command):
+            would_move = _of_products(changes)
+            return _Decided(Accepted(before.version, self._position, after.state, own, 0, would_move), [], {})
         return _Decided(Accepted(after.version, position, after.state, own, len(rows)), rows, moved)
 
     def _changes(self, command: AnyCommand, stream: str, state: State) -> Iterator[tuple[str, tuple[Event, ...]]]:
@@ -533,11 +575,12 @@ class _Batch:
             product = self._state(product_stream(sku)).state
             if isinstance(product, Product):
                 shelf[sku] = product
-        decision = orders.decide(command, state, shelf)
+        number = self._decider.number(self._position + 1) if isinstance(command, PlaceOrder) else ""
+        decision = orders.decide(command, state, shelf, number)
         if decision.order:
             yield stream, decision.order
-        for sku, fact in decision.products.items():
-            yield product_stream(sku), (fact,)
+        for sku, facts in decision.products.items():
+            yield product_stream(sku), facts
 
     def _state(self, stream: str) -> _Known:
         return self.moved.get(stream) or self._decider.state(stream)
@@ -547,17 +590,34 @@ def _stream_of(command: AnyCommand) -> str:
     return product_stream(command.sku) if isinstance(command, AnyProductCommand) else order_stream(command.order_id)
 
 
+def _is_dry_run(command: AnyCommand) -> bool:
+    return isinstance(command, AmendOrder) and command.dry_run
+
+
+def _of_products(changes: list[tuple[str, tuple[Event, ...]]]) -> dict[str, tuple[ProductEvent, ...]]:
+    return {
+        key_of(changed): tuple(event for event in events if isinstance(event, ProductEvent))
+        for changed, events in changes
+        if kind_of(changed) == "product"
+    }
+
+
 def _belongs_to_another(owner: str | None, state: State) -> bool:
-    return owner is not None and isinstance(state, Order) and state.placed.customer_id != owner
+    return owner is not None and isinstance(state, Order) and state.customer_id != owner
 
 
 def _streams_asked_for(requests: list[Request]) -> Iterator[str]:
     for request in requests:
         if not request.new:
             yield _stream_of(request.command)
-        if isinstance(request.command, PlaceOrder):
-            for line in request.command.lines:
-                yield product_stream(line.sku)
+        if isinstance(request.command, PlaceOrder | AmendOrder):
+            for line in request.command.lines or ():
+                if line.sku is not None:
+                    yield product_stream(line.sku)
+
+
+def _version(known: "_Known | UnreadableEvent | None") -> int:
+    return known.version if isinstance(known, _Known) else 0
 
 
 def _folded(rows: list[Row], start: _Known) -> _Known | UnreadableEvent:

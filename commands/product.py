@@ -16,6 +16,7 @@ from events.product import (
     StockReceived,
     StockReleased,
     StockReserved,
+    StockReturned,
 )
 
 # What may be asked -------------------------------------------------------------------------------------------
@@ -77,7 +78,7 @@ def evolve(product: Product | None, event: ProductEvent) -> Product:
         return replace(listed, name=event.name, prices=event.prices, tracked=event.tracked)
     assert product is not None, f"{event} before the product was listed"
     match event:
-        case StockReceived() | StockAdjusted():
+        case StockReceived() | StockAdjusted() | StockReturned():
             return replace(product, on_hand=product.on_hand + event.quantity)
         case StockReserved():
             return replace(product, reserved=product.reserved + event.quantity)

@@ -4,6 +4,7 @@ Appending is our own, because it is where the speed is: one transaction holds th
 decisions. Positions are given out under that lock, so they have no gaps and a reader that follows them misses nothing.
 """
 
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from psycopg.rows import tuple_row
 from psycopg.sql import SQL
 
 from events.codec import Row
+from events.numbers import KEY_BYTES
 
 TABLE = "events"
 CHANNEL = "events"
@@ -32,6 +34,26 @@ CREATE TABLE IF NOT EXISTS answers (
     answer bytea NOT NULL,
     position bigint NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now()
+)"""
+
+_CREATE_NUMBERS = """
+CREATE TABLE IF NOT EXISTS order_numbers (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    key bytea NOT NULL
+)"""
+
+MAKE_NUMBERS_KEY = "INSERT INTO order_numbers (key) VALUES (%s) ON CONFLICT DO NOTHING"
+"""The key of the order numbers, made once for a log and never changed: another one would make numbers twice."""
+
+NUMBERS_KEY = "SELECT key FROM order_numbers"
+"""The key of the order numbers."""
+
+_CREATE_SNAPSHOTS = """
+CREATE TABLE IF NOT EXISTS snapshots (
+    stream text PRIMARY KEY,
+    version bigint NOT NULL,
+    shape text NOT NULL,
+    state bytea NOT NULL
 )"""
 
 _COLUMNS = "originator_id, originator_version, notification_id, topic, state"
@@ -70,6 +92,28 @@ WHERE notification_id > %s AND notification_id <= %s AND originator_id ^@ %s GRO
 """
 """The last event, between two positions, of each stream of a kind."""
 
+LOAD = f"""
+SELECT stream, version, NULL::bigint, NULL::text, state
+FROM snapshots WHERE stream = ANY(%(streams)s) AND shape = %(shape)s
+UNION ALL
+SELECT happened.*
+FROM unnest(%(streams)s::text[]) AS asked (stream)
+LEFT JOIN snapshots AS kept ON kept.stream = asked.stream AND kept.shape = %(shape)s
+CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM {TABLE}
+    WHERE originator_id = asked.stream AND originator_version > coalesce(kept.version, 0)
+    ORDER BY originator_version OFFSET 0
+) AS happened"""
+"""Some streams: what they had come to, where that was kept in a shape, without a position; and what came since, each in
+order. OFFSET 0 keeps the planner from scanning the log for all of them at once."""
+
+KEEP = """
+INSERT INTO snapshots (stream, version, shape, state)
+SELECT stream, version, %s, state FROM unnest(%s::text[], %s::bigint[], %b::bytea[]) AS kept (stream, version, state)
+ON CONFLICT (stream) DO UPDATE SET version = excluded.version, shape = excluded.shape, state = excluded.state
+WHERE snapshots.version < excluded.version OR snapshots.shape <> excluded.shape"""
+"""Snapshots of streams, in a shape, in the place of older ones."""
+
 LOCK = f"LOCK TABLE {TABLE} IN EXCLUSIVE MODE"
 """One writer at a time, first come first served; readers go on."""
 
@@ -105,10 +149,19 @@ class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
     position: int  # the log's head right after it
 
 
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """What a stream had come to."""
+
+    stream: str
+    version: int
+    state: bytes
+
+
 class _Recorder(PostgresApplicationRecorder):
     def __init__(self, datastore: PostgresDatastore) -> None:
         super().__init__(datastore, events_table_name=TABLE)
-        self.sql_create_statements.append(SQL(_CREATE_ANSWERS).format())
+        self.sql_create_statements += [SQL(_CREATE_ANSWERS).format(), SQL(_CREATE_NUMBERS).format()]
+        self.sql_create_statements += [SQL(_CREATE_SNAPSHOTS).format()]
 
 
 class Log:
@@ -134,6 +187,7 @@ class Log:
             for statement in recorder.sql_create_statements:
                 if "TABLE" in (text := statement.as_string()) or "INDEX" in text:
                     connection.execute(statement)
+            connection.execute(MAKE_NUMBERS_KEY, (secrets.token_bytes(KEY_BYTES),))
 
     def close(self) -> None:
         self._datastore.close()
@@ -206,6 +260,21 @@ class Writer:
     def streams(self, ids: Iterable[str]) -> list[Row]:
         return cast(list[Row], self._rows(STREAMS, (list(ids),)))
 
+    def numbers_key(self) -> bytes:
+        """For `events.numbers.Numbers`: the same for all writers of this log, for ever."""
+        return cast(bytes, self._rows(NUMBERS_KEY, ())[0][0])
+
+    def load(self, streams: Iterable[str], shape: str) -> tuple[list[Snapshot], list[Row]]:
+        """The streams: the snapshots there are of them in a shape, and what came since, each stream in order."""
+        rows = self._rows(LOAD, {"streams": list(streams), "shape": shape})
+        kept = [Snapshot(row[0], row[1], row[4]) for row in rows if row[2] is None]
+        return kept, [cast(Row, row) for row in rows if row[2] is not None]
+
+    def keep(self, snapshots: Sequence[Snapshot], shape: str) -> None:
+        versions = _array(one.version for one in snapshots)
+        states = [one.state for one in snapshots]
+        self.connection.execute(KEEP, (shape, [one.stream for one in snapshots], versions, states))
+
     def begin(self, after: int, keys: Sequence[str]) -> tuple[list[Row], dict[str, StoredAnswer]]:
         """Take the log's lock; return what was appended after a position, and the answers known for the keys.
 
@@ -244,7 +313,7 @@ class Writer:
         """Give the lock back; nothing was appended."""
         self.connection.execute("ROLLBACK")
 
-    def _rows(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def _rows(self, query: str, parameters: tuple[Any, ...] | dict[str, Any]) -> list[tuple[Any, ...]]:
         return self.connection.cursor(binary=True).execute(query, parameters).fetchall()
 
 

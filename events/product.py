@@ -41,4 +41,13 @@ class StockDispatched(Fact, frozen=True, gc=False, tag="orderlog.product.stock-d
     quantity: int
 
 
-ProductEvent = ProductListed | StockReceived | StockAdjusted | StockReserved | StockReleased | StockDispatched
+class StockReturned(Fact, frozen=True, gc=False, tag="orderlog.product.stock-returned.v1"):
+    """Goods that had left came back and can be sold again."""
+
+    order_id: UUID
+    quantity: int
+
+
+ProductEvent = (
+    ProductListed | StockReceived | StockAdjusted | StockReserved | StockReleased | StockDispatched | StockReturned
+)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
-PaymentStatus = Literal["unpaid", "authorized", "partly_paid", "paid", "refunded", "partly_refunded"]
+PaymentStatus = Literal["none", "unpaid", "authorized", "partly_paid", "paid", "refunded", "partly_refunded"]
 FulfilmentStatus = Literal["unfulfilled", "partly_shipped", "shipped", "partly_delivered", "delivered", "none"]
 ReturnStatus = Literal["none", "partly_returned", "returned"]
 
@@ -31,12 +31,13 @@ def open_quantity(line: Quantities) -> int:
 
 
 def payment_status(total: int, authorized: int, captured: int, refunded: int) -> PaymentStatus:
+    """From what is owed, what is authorized and not voided, what was collected and what of it given back."""
     if refunded:
         return "refunded" if refunded >= captured else "partly_refunded"
-    if captured >= total:
-        return "paid"
     if captured:
-        return "partly_paid"
+        return "paid" if captured >= total else "partly_paid"
+    if not total:
+        return "none"
     return "authorized" if authorized >= total else "unpaid"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from projections import daily_sales, order_details, order_list, stock_levels, timeline
+from projections import daily_sales, due_steps, order_details, order_list, stock_levels, timeline
 from projections.tables import Projection
 
 PROJECTIONS: dict[str, Projection] = {
@@ -10,6 +10,7 @@ PROJECTIONS: dict[str, Projection] = {
     "order_list": order_list.PROJECTION,
     "daily_sales": daily_sales.PROJECTION,
     "timeline": timeline.PROJECTION,
+    "due_steps": due_steps.PROJECTION,
     "stock_levels": stock_levels.PROJECTION,
 }
 

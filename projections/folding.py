@@ -5,21 +5,32 @@ from typing import Any, assert_never
 
 from sqlalchemy import Table
 
-from projections.tables import Add, Change, Key, Put, Set
+from projections.tables import Add, Change, Key, Put, Remove, Set
 
 
 class Rows:
-    """What is to be done to one table: the puts, then the adds, then the sets. A key that is put is nowhere else."""
+    """What is to be done to one table: the removes, then the puts, the adds, and the sets.
 
-    __slots__ = ("adds", "puts", "sets")
+    A key that is put is nowhere else.
+    """
+
+    __slots__ = ("adds", "puts", "removes", "sets")
 
     def __init__(self) -> None:
+        self.removes: dict[Key, None] = {}  # in the order of the changes, as the others are
         self.puts: dict[Key, dict[str, Any]] = {}
         self.adds: dict[Key, dict[str, int]] = {}
         self.sets: dict[Key, tuple[dict[str, Any], dict[str, int]]] = {}  # columns to set, and numbers to add
 
     def put(self, key: Key, values: dict[str, Any]) -> None:
         self.puts[key] = dict(values)
+        self.removes.pop(key, None)
+        self.adds.pop(key, None)
+        self.sets.pop(key, None)
+
+    def remove(self, key: Key) -> None:
+        self.removes[key] = None
+        self.puts.pop(key, None)
         self.adds.pop(key, None)
         self.sets.pop(key, None)
 
@@ -47,7 +58,7 @@ class Rows:
 
 
 def fold(changes: Iterable[Change], into: dict[Table, Rows] | None = None) -> dict[Table, Rows]:
-    """The changes, in order, as at most one put, or one add and one set, for each table and key."""
+    """The changes, in order, as at most one put, or one remove, one add and one set, for each table and key."""
     tables = {} if into is None else into
     for change in changes:
         rows = tables.get(change.table)
@@ -60,6 +71,8 @@ def fold(changes: Iterable[Change], into: dict[Table, Rows] | None = None) -> di
                 rows.set(change.key, change.values, change.add)
             case Add():
                 rows.add(change.key, change.amounts)
+            case Remove():
+                rows.remove(change.key)
             case _:
                 assert_never(change)
     return tables

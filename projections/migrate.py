@@ -18,6 +18,8 @@ from projections.tables import metadata
 
 VERSION_TABLE = "read_side_version"
 
+OF_THE_LOG = {"events", "answers", "order_numbers", "snapshots"}
+
 LOCK = "SELECT pg_advisory_lock(hashtext('orderlog.migrate'))"
 """One process migrates at a time; the others wait for it. Given back with the connection."""
 
@@ -63,7 +65,7 @@ def tables() -> MetaData:
 
 def of_ours(_: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:  # noqa: FBT001  Alembic's hook
     """The log's tables, in the same database, are none of Alembic's business."""
-    return not (kind == "table" and reflected and compare_to is None and name in {"events", "answers"})
+    return not (kind == "table" and reflected and compare_to is None and name in OF_THE_LOG)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Every read: a typed async function with a name and a sentence."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, datetime
 from typing import Any, cast
 from uuid import UUID
@@ -10,39 +10,29 @@ from psycopg_pool import AsyncConnectionPool
 
 from events.codec import Row
 from events.log import HEAD, STREAM, WRITTEN
-from events.order import Address
-from events.status import fulfilment_status, open_quantity, payment_status, return_status
 from projections.checkpoints import Checkpoint
-from projections.shapes import DailySales, HistoryEntry, LineView, Money, OrderSummary, OrderView, ProductView
+from projections.due_steps import Step
+from projections.order_views import ORDER, SUMMARY, order_summary, order_view
+from projections.shapes import DailySales, HistoryEntry, Money, OrderSummary, OrderView, ProductView
+from projections.statements import array, unfolded
 
-_ORDER = (
-    "order_id, version, customer_id, status, currency, subtotal, discount, shipping, tax, total, authorized, captured, "
-    "refunded, payment_terms, payment_method, external_reference, email, shipping_address::text, metadata::text, "
-    "cancel_reason, placed_at, updated_at"
-)
-_LINE = "line_id, sku, name, quantity, unit_price, cancelled, shipped, delivered, lost, returned"
-
-ORDERS = f"""
-SELECT {_ORDER}, (
-    SELECT json_agg(json_build_array({_LINE}) ORDER BY length(line_id), line_id)::text
-    FROM order_details_lines WHERE order_details_lines.order_id = order_details.order_id
-)
-FROM order_details WHERE order_id = ANY(%s)
-"""
+ORDERS = f"{ORDER} WHERE order_id = ANY(%s)"
 """Some orders whole, each with its lines in their own order."""
 
-_SUMMARY = (
-    "order_id, version, customer_id, status, currency, total, authorized, captured, refunded, units, cancelled, "
-    "shipped, delivered, lost, returned, external_reference, placed_at, updated_at"
-)
+ORDER_BY_NUMBER = f"{ORDER} WHERE order_id = (SELECT order_id FROM order_list WHERE number = %s)"
+"""The order that has a number."""
 
-ORDER_LIST = f"SELECT {_SUMMARY} FROM order_list {{where}} ORDER BY placed_at DESC, order_id DESC LIMIT %(limit)s"
+ORDER_LIST = f"{SUMMARY} {{where}} ORDER BY created_at DESC, order_id DESC LIMIT %(limit)s"
 """One page of the orders, newest first; `where` is put together from `CONDITIONS`."""
 
 CONDITIONS = {
     "customer_id": "customer_id = %(customer_id)s",
     "status": "status = %(status)s",
-    "after": "(placed_at, order_id) < (%(placed_at)s, %(order_id)s)",
+    "number": "number = %(number)s",
+    "refund_due": "refund_due",  # not a parameter: the index of these orders must fit any plan that is kept
+    "no_refund_due": "NOT refund_due",
+    "tag": "tags @> jsonb_build_array(%(tag)s::text)",
+    "after": "(created_at, order_id) < (%(created_at)s, %(order_id)s)",
 }
 """What may be asked of the list: each an index can answer, page after page."""
 
@@ -70,6 +60,33 @@ FROM daily_sales WHERE date BETWEEN %s AND %s ORDER BY date, currency
 """
 """The sales of some days, first and last included."""
 
+DUE = """
+SELECT order_id, step, reference, started_at, position FROM due_steps
+WHERE step = %s AND started_at <= %s ORDER BY started_at LIMIT %s
+"""
+"""The steps of a kind that have waited longest, of those that began to wait by an instant."""
+
+NEXT_DUE = """
+SELECT asked.step, first.started_at FROM unnest(%s::text[]) AS asked (step) CROSS JOIN LATERAL (
+    SELECT started_at FROM due_steps WHERE due_steps.step = asked.step ORDER BY started_at LIMIT 1
+) first
+"""
+"""Since when the first step of each kind has waited."""
+
+DONE = f"""
+DELETE FROM due_steps WHERE ctid IN (
+    SELECT due_steps.ctid FROM due_steps JOIN (
+        SELECT {unfolded("order_id", "uuid")}, {unfolded("step", "text")}, {unfolded("reference", "text")},
+            {unfolded("position", "bigint")}
+    ) AS done USING (order_id, step, reference, position)
+    FOR UPDATE OF due_steps SKIP LOCKED
+)
+"""
+"""Steps that were carried out or refused, unless a fact has made them due anew.
+
+A row that a worker has locked stays, so that the two never wait for each other in a circle; it comes again.
+"""
+
 PROGRESS = (
     "SELECT projection, source, partition, next_offset, position FROM checkpoints "
     "WHERE next_offset >= 0 ORDER BY projection, source, partition"
@@ -82,12 +99,20 @@ PARKED = "SELECT projection, count(DISTINCT stream) FROM parked GROUP BY project
 PARKED_BETWEEN = "SELECT EXISTS (SELECT FROM parked WHERE projection = ANY(%s) AND position > %s AND position <= %s)"
 """Whether some projections have left an event aside between two positions."""
 
-_address = msgspec.json.Decoder(Address).decode
-_metadata = msgspec.json.Decoder(dict[str, str]).decode
 _prices = msgspec.json.Decoder(dict[str, int]).decode
 
 Cursor = tuple[datetime, UUID]
-"""Where a page of orders ended: placed_at and order_id of its last order."""
+"""Where a page of orders ended: created_at and order_id of its last order."""
+
+
+class DueStep(msgspec.Struct, frozen=True, gc=False):
+    """A step of an order that may be due, and has waited since `started_at`."""
+
+    order_id: UUID
+    step: Step
+    reference: str  # of the authorization to be voided; empty for other steps
+    started_at: datetime
+    position: int  # in the log, of the fact that made it due
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -110,8 +135,13 @@ class Queries:
 
     async def orders_by_id(self, ids: Iterable[UUID]) -> dict[UUID, OrderView]:
         """Those of these orders that are there."""
-        rows = await self._fetch(ORDERS, (list(ids),))
-        return {row[0]: _order(row) for row in rows}
+        views = [order_view(row) for row in await self._fetch(ORDERS, (list(ids),))]
+        return {view.order_id: view for view in views}
+
+    async def order_by_number(self, number: str) -> OrderView | None:
+        """One order, whole, by its number in canonical form."""
+        rows = await self._fetch(ORDER_BY_NUMBER, (number,))
+        return order_view(rows[0]) if rows else None
 
     async def orders(
         self,
@@ -119,20 +149,20 @@ class Queries:
         status: str | None = None,
         limit: int = 50,
         after: Cursor | None = None,
+        *,
+        number: str | None = None,
+        refund_due: bool | None = None,
+        tag: str | None = None,
     ) -> list[OrderSummary]:
-        """One page of the orders, newest first, from after a cursor."""
-        asked = {"customer_id": customer_id, "status": status, "after": after}
-        conditions = [CONDITIONS[name] for name, value in asked.items() if value is not None]
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        placed_at, order_id = after or (None, None)
-        values = {
-            "customer_id": customer_id,
-            "status": status,
-            "limit": limit,
-            "placed_at": placed_at,
-            "order_id": order_id,
-        }
-        return [_summary(row) for row in await self._fetch(ORDER_LIST.format(where=where), values)]
+        """One page of the orders, newest first, from after a cursor; `number` in canonical form."""
+        created_at, order_id = after or (None, None)
+        asked = {"customer_id": customer_id, "status": status, "number": number, "tag": tag}
+        given = [name for name, value in (asked | {"after": after}).items() if value is not None]
+        if refund_due is not None:
+            given.append("refund_due" if refund_due else "no_refund_due")
+        where = f"WHERE {' AND '.join(CONDITIONS[name] for name in given)}" if given else ""
+        values = asked | {"limit": limit, "created_at": created_at, "order_id": order_id}
+        return [order_summary(row) for row in await self._fetch(ORDER_LIST.format(where=where), values)]
 
     async def history(self, order_id: UUID, customer_id: str | None = None) -> list[HistoryEntry]:
         """What happened to an order, oldest first; nothing for another customer's."""
@@ -154,6 +184,21 @@ class Queries:
     async def daily_sales(self, first: date, last: date) -> list[DailySales]:
         """The sales of some days, first and last included."""
         return [DailySales(*row) for row in await self._fetch(DAILY_SALES, (first, last))]
+
+    async def due(self, step: Step, until: datetime, limit: int) -> list[DueStep]:
+        """The steps of a kind that began to wait by an instant, the oldest first."""
+        return [DueStep(*row) for row in await self._fetch(DUE, (step, until, limit))]
+
+    async def next_due(self, steps: Collection[Step]) -> dict[Step, datetime]:
+        """Since when the first step of each kind has waited; kinds of which none waits are not named."""
+        return dict(await self._fetch(NEXT_DUE, (list(steps),)))
+
+    async def done(self, steps: Iterable[DueStep]) -> None:
+        """Forget steps that were carried out or refused, unless a fact has made them due anew since they were read."""
+        rows = [(one.order_id, one.step, one.reference, one.position) for one in steps]
+        if rows:
+            async with self._pool.connection() as connection:
+                await connection.execute(DONE, [array(column) for column in zip(*rows, strict=True)])
 
     async def progress(self) -> list[Checkpoint]:
         """How far each projection has come, in each place that it follows."""
@@ -184,149 +229,6 @@ class Queries:
         async with self._pool.connection() as connection:
             cursor = await connection.cursor(binary=True).execute(query, parameters)
             return cast(list[Any], await cursor.fetchall())
-
-
-class _Sums(msgspec.Struct, frozen=True, gc=False):
-    """The quantities of all lines of an order together."""
-
-    quantity: int
-    cancelled: int
-    shipped: int
-    delivered: int
-    lost: int
-    returned: int
-
-
-class _Line(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A line as `ORDERS` gives it."""
-
-    line_id: str
-    sku: str
-    name: str
-    quantity: int
-    unit_price: int
-    cancelled: int
-    shipped: int
-    delivered: int
-    lost: int
-    returned: int
-
-
-_lines = msgspec.json.Decoder(list[_Line]).decode
-
-
-def _summary(row: tuple[Any, ...]) -> OrderSummary:
-    (
-        order_id,
-        version,
-        customer_id,
-        status,
-        currency,
-        total,
-        authorized,
-        captured,
-        refunded,
-        units,
-        cancelled,
-        shipped,
-        delivered,
-        lost,
-        returned,
-        external_reference,
-        placed_at,
-        updated_at,
-    ) = row
-    sums = (_Sums(units, cancelled, shipped, delivered, lost, returned),)
-    return OrderSummary(
-        order_id,
-        customer_id,
-        status,
-        payment_status(total, authorized, captured, refunded),
-        fulfilment_status(sums),
-        return_status(sums),
-        version,
-        currency,
-        Money(total, currency),
-        units,
-        external_reference,
-        placed_at,
-        updated_at,
-    )
-
-
-def _order(row: tuple[Any, ...]) -> OrderView:
-    (
-        order_id,
-        version,
-        customer_id,
-        status,
-        currency,
-        subtotal,
-        discount,
-        shipping,
-        tax,
-        total,
-        authorized,
-        captured,
-        refunded,
-        payment_terms,
-        payment_method,
-        external_reference,
-        email,
-        shipping_address,
-        metadata,
-        cancel_reason,
-        placed_at,
-        updated_at,
-        its_lines,
-    ) = row
-    lines = tuple(_line(line, currency) for line in _lines(its_lines or "[]"))
-    return OrderView(
-        order_id,
-        customer_id,
-        status,
-        payment_status(total, authorized, captured, refunded),
-        fulfilment_status(lines),
-        return_status(lines),
-        version,
-        currency,
-        lines,
-        Money(subtotal, currency),
-        Money(discount, currency),
-        Money(shipping, currency),
-        Money(tax, currency),
-        Money(total, currency),
-        Money(total - captured + refunded, currency),
-        Money(authorized, currency),
-        Money(captured, currency),
-        Money(refunded, currency),
-        payment_terms,
-        payment_method,
-        external_reference,
-        email,
-        _address(shipping_address) if shipping_address else None,
-        _metadata(metadata),
-        cancel_reason,
-        placed_at,
-        updated_at,
-    )
-
-
-def _line(line: _Line, currency: str) -> LineView:
-    return LineView(
-        line.line_id,
-        line.sku,
-        line.name,
-        line.quantity,
-        Money(line.unit_price, currency),
-        Money(line.quantity * line.unit_price, currency),
-        line.cancelled,
-        line.shipped,
-        line.delivered,
-        line.lost,
-        line.returned,
-        open_quantity(line),
-    )
 
 
 def _product(row: tuple[Any, ...]) -> ProductView:

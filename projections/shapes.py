@@ -1,11 +1,12 @@
 """What reads answer, as the JSON that people get. Times are RFC 3339 UTC, money is minor units with its currency."""
 
 from datetime import date, datetime
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
-from events.order import Address, PaymentTerms
+from events.order import Address, LineQuantity, PaymentTerms
 from events.status import FulfilmentStatus, PaymentStatus, ReturnStatus
 
 
@@ -20,7 +21,10 @@ class LineView(msgspec.Struct, frozen=True, gc=False):
     name: str
     quantity: int
     unit_price: Money
-    total: Money
+    discount: Money  # this line's share of the order's; this and the following two
+    shipping: Money
+    tax: Money
+    total: Money  # of all pieces ordered: quantity * unit_price - discount + shipping + tax
     cancelled: int
     shipped: int
     delivered: int
@@ -33,6 +37,7 @@ class OrderSummary(msgspec.Struct, frozen=True, gc=False):
     """An order in a list."""
 
     order_id: UUID
+    number: str
     customer_id: str
     status: str
     payment_status: PaymentStatus
@@ -41,16 +46,37 @@ class OrderSummary(msgspec.Struct, frozen=True, gc=False):
     version: int
     currency: str
     total: Money
+    refund_due: Money
     units: int
+    on_hold: bool
+    tags: tuple[str, ...]
     external_reference: str | None
-    placed_at: datetime
+    created_at: datetime  # drafted or placed: lists are in this order
+    placed_at: datetime | None  # not yet, for a draft
     updated_at: datetime
+
+
+class ShipmentView(msgspec.Struct, frozen=True, gc=False):
+    shipment_id: str
+    lines: tuple[LineQuantity, ...]
+    carrier: str | None
+    tracking_number: str | None
+    status: Literal["dispatched", "delivered", "lost"]
+
+
+class ReturnView(msgspec.Struct, frozen=True, gc=False):
+    return_id: str
+    reason: str
+    lines: tuple[LineQuantity, ...]  # as requested
+    received: tuple[LineQuantity, ...]  # what came back of them
+    status: Literal["requested", "approved", "rejected", "received"]
 
 
 class OrderView(msgspec.Struct, frozen=True, gc=False):
     """An order, whole. `allowed_commands` is the edge's to fill in."""
 
     order_id: UUID
+    number: str
     customer_id: str
     status: str
     payment_status: PaymentStatus
@@ -59,23 +85,32 @@ class OrderView(msgspec.Struct, frozen=True, gc=False):
     version: int
     currency: str
     lines: tuple[LineView, ...]
-    subtotal: Money
+    subtotal: Money  # this and the following three: of all that was ordered
     discount: Money
     shipping: Money
     tax: Money
-    total: Money
-    balance: Money
+    total: Money  # of what the customer keeps: less what was cancelled or came back
+    balance: Money  # still owed of it; below zero where a refund is due
     authorized: Money
+    voided: Money
     captured: Money
     refunded: Money
+    refund_due: Money
+    on_hold: bool
+    hold_reason: str | None
+    tags: tuple[str, ...]
+    metadata: dict[str, str]
+    shipments: tuple[ShipmentView, ...]  # in the order in which they left
+    returns: tuple[ReturnView, ...]  # in the order in which they were asked for
+    notes: int  # how many; they are in the history
     payment_terms: PaymentTerms
     payment_method: str | None
     external_reference: str | None
     email: str | None
     shipping_address: Address | None
-    metadata: dict[str, str]
     cancel_reason: str | None
-    placed_at: datetime
+    created_at: datetime
+    placed_at: datetime | None  # not yet, for a draft
     updated_at: datetime
     allowed_commands: tuple[str, ...] = ()
 
@@ -107,6 +142,6 @@ class DailySales(msgspec.Struct, frozen=True, gc=False):
     currency: str
     orders: int
     units: int
-    gross: int  # this and the following in minor units
-    refunded: int
-    net: int
+    gross: int  # of the orders placed that day, as they were placed; this and the following in minor units
+    refunded: int  # that day, of orders of any day
+    net: int  # gross - refunded

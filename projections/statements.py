@@ -16,6 +16,9 @@ from sqlalchemy.dialects import postgresql
 from projections.folding import Rows
 from projections.tables import Key
 
+REMOVE = "DELETE FROM {table} USING (SELECT {unfolded}) AS new WHERE {same}"
+"""Rows that are to be gone, as far as they are there."""
+
 PUT = "INSERT INTO {table} ({columns}) SELECT {unfolded} ON CONFLICT ({key}) DO UPDATE SET {replaced}"
 """Whole rows: new ones, or in place of old ones."""
 
@@ -61,7 +64,9 @@ def array(values: Iterable[Any]) -> str:
 
 
 def statements(table: Table, rows: Rows) -> Iterator[Statement]:
-    """Puts, then adds, then sets: the order in which they mean what the changes meant."""
+    """Removes, then puts, adds and sets: the order in which they mean what the changes meant."""
+    if rows.removes:
+        yield Statement(_remove(table), _columns(list(rows.removes)))
     for columns, puts in _by_columns(rows.puts).items():
         yield Statement(_put(table, columns), _parameters(puts, columns))
     for columns, adds in _by_columns(rows.adds).items():
@@ -104,6 +109,11 @@ def _parameters(rows: Mapping[Key, dict[str, Any]], columns: tuple[str, ...]) ->
 
 def _columns(keys: list[Key]) -> list[str]:
     return [array(column) for column in zip(*keys, strict=True)]
+
+
+@cache
+def _remove(table: Table) -> str:
+    return REMOVE.format(table=table.name, unfolded=_unfolded(table, _key(table)), same=_same(table))
 
 
 @cache

@@ -15,6 +15,7 @@ from events.product import (
     StockReceived,
     StockReleased,
     StockReserved,
+    StockReturned,
 )
 from projections.tables import Change, Projection, Put, Set, counter, metadata
 
@@ -44,7 +45,7 @@ def react(recorded: Recorded) -> Iterator[Change]:
             yield (
                 Put(stock_levels, key, card | {"on_hand": 0, "reserved": 0}) if first else Set(stock_levels, key, card)
             )
-        case StockReceived() | StockAdjusted():
+        case StockReceived() | StockAdjusted() | StockReturned():
             yield Set(stock_levels, key, moved, {"on_hand": event.quantity})
         case StockReserved():
             yield Set(stock_levels, key, moved, {"reserved": event.quantity})

@@ -39,7 +39,14 @@ class Add(msgspec.Struct, frozen=True, gc=False):
     amounts: dict[str, int]
 
 
-Change = Put | Set | Add
+class Remove(msgspec.Struct, frozen=True, gc=False):
+    """One row, whether it is there or not."""
+
+    table: Table
+    key: Key
+
+
+Change = Put | Set | Add | Remove
 
 
 class Projection(msgspec.Struct, frozen=True):

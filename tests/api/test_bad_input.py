@@ -175,7 +175,7 @@ async def test_a_header_that_decides_something_stands_there_once(edge: Edge) -> 
         (
             "/v1/orders/0192d3b4-7c51-7000-8000-000000000000/ship-items",
             {"lines": [{"line_id": "1", "quantity": 1}] * 2},
-            [""],
+            ["/lines"],
         ),
         ("/v1/products/%00/receive-stock", {"quantity": 1}, ["/sku"]),
         ("/v1/products/POSTER/receive-stock", {"quantity": -1, "sku": "CUP"}, ["/sku", "/quantity"]),

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from api import consistency
+from commands.table import NAMES
 from events import codec
 from tests.api.edge import ALICE, BOB, STAFF, Edge, an_order, eur
 
@@ -85,7 +86,9 @@ async def test_a_refusal_says_where_the_order_stands_and_what_it_allows(edge: Ed
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["code"] == "payment-required"
     assert (problem["current_status"], problem["current_version"]) == ("placed", 1)
-    assert problem["allowed_commands"] == ["confirm", "record-authorization", "record-capture", "cancel"]
+    assert problem["allowed_commands"] == order["allowed_commands"]
+    assert {"confirm", "record-authorization", "cancel"} < {*problem["allowed_commands"]}
+    assert not {"place", "ship-items", "request-return", "release-hold"} & {*problem["allowed_commands"]}
     assert problem["total"] == 3998
     assert problem["request_id"] == answer.headers["request-id"]
 
@@ -197,12 +200,17 @@ async def test_a_customer_may_not_set_prices_or_terms(edge: Edge) -> None:
     assert pointers == ["/lines/1/unit_price", "/discount", "/shipping", "/tax", "/payment_terms"]
 
 
-@pytest.mark.parametrize("command", ["confirm", "record-authorization", "record-capture", "ship-items"])
-async def test_a_customer_may_only_place_and_cancel(edge: Edge, command: str) -> None:
+CUSTOMERS_MAY = {"place", "amend", "cancel", "cancel-lines", "request-return"}
+
+
+@pytest.mark.parametrize("command", sorted(NAMES.values()))
+async def test_a_customer_may_what_is_its_own_to_decide_and_no_more(edge: Edge, command: str) -> None:
     await edge.listed()
     order = await edge.placed()
 
-    assert (await edge.post(f"/v1/orders/{order['order_id']}/{command}", by=ALICE)).status_code == 403
+    answer = await edge.post(f"/v1/orders/{order['order_id']}/{command}", by=ALICE)
+
+    assert (answer.status_code == 403) == (command not in CUSTOMERS_MAY)
     assert (await edge.put("/v1/products/POSTER", {}, by=ALICE)).status_code == 403
 
 
@@ -266,13 +274,21 @@ async def test_two_hundred_retries_at_once_make_one_order(edge: Edge) -> None:
     assert edge.log.head() == before + 1
 
 
-@pytest.mark.parametrize("command", ["", "/{id}/record-authorization", "/{id}/record-capture", "/{id}/ship-items"])
-async def test_what_creates_pays_or_ships_needs_a_key(edge: Edge, command: str) -> None:
-    path = f"/v1/orders{command.format(id=uuid4())}"
+NEED_A_KEY = {
+    *("record-authorization", "record-capture", "record-refund"),
+    *("ship-items", "cancel-lines", "request-return", "receive-return"),
+}
+
+
+@pytest.mark.parametrize("command", ["", *sorted(NAMES.values())])
+async def test_what_is_not_the_same_when_it_is_done_twice_needs_a_key(edge: Edge, command: str) -> None:
+    path = f"/v1/orders/{uuid4()}/{command}" if command else "/v1/orders"
 
     answer = await edge.client.post(path, json={}, headers=edge.bearer(STAFF))
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "idempotency-key-missing")
+    needs = answer.status_code == 400
+    assert needs == (not command or command in NEED_A_KEY)
+    assert needs == (answer.json()["code"] == "idempotency-key-missing")
 
 
 @pytest.mark.parametrize("key", ["", "two words", "ä", "x" * 256, "tab\there"])

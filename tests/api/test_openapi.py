@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from api import identity
+from api.examples import bodies_of
 from api.openapi import document
 from api.routes import ROUTES
 from api.views import router
+from events.codec import TYPES
 from tests.api.edge import Edge
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(document([*router.routes, *identity.router.routes])))
@@ -72,6 +74,33 @@ def test_the_body_of_a_command_has_no_fields_that_the_server_sets() -> None:
     assert "at" not in schemas["PlaceOrder"]["properties"]
     assert schemas["ConfirmOrder"]["properties"] == {}
     assert schemas["ReceiveStock"]["properties"].keys() == {"quantity", "reason"}
+
+
+def test_every_command_shows_an_example_of_its_body() -> None:
+    """The ones that `test_examples.py` sends."""
+    for route in ROUTES:
+        body = DOCUMENT["paths"][route.path][route.method.lower()]["requestBody"]["content"]["application/json"]
+        assert [one["value"] for one in body["examples"].values()] == bodies_of(route.command), route.path
+
+
+def test_every_fact_of_the_history_is_described_with_an_example() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    described = schemas["HistoryEntry"]["properties"]["data"]["discriminator"]["mapping"]
+
+    assert described.keys() == {name for name in TYPES if name.startswith("orderlog.order.")}
+    for name, reference in described.items():
+        schema = schemas[reference.rpartition("/")[2]]
+        assert schema["examples"], name
+        for example in schema["examples"]:
+            assert example["type"] == name
+            assert {*schema["required"]} <= example.keys() <= schema["properties"].keys()
+
+
+def test_what_a_dry_run_answers_is_described() -> None:
+    answers = DOCUMENT["paths"]["/v1/orders/{order_id}/amend"]["post"]["responses"]["200"]["content"]
+
+    assert {"$ref": "#/components/schemas/Preview"} in answers["application/json"]["schema"]["anyOf"]
+    assert DOCUMENT["components"]["schemas"]["Preview"]["allOf"][1]["required"] == ["dry_run", "reservations"]
 
 
 @pytest.mark.parametrize("path", ["/v1/orders/{order_id}/ship-items", "/v1/orders/{order_id}/cancel"])

@@ -1,4 +1,4 @@
-"""Which lines of a file of invoices can be order lines, and what is said of the others."""
+"""Which lines of a file of invoices can be of an order or of a credit note, and what is said of the others."""
 
 import gzip
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.retail_csv import COLUMNS, Contents, InvoiceLine, NotInvoices, read
+from api.retail_csv import COLUMNS, Contents, CreditLine, InvoiceLine, NotInvoices, read
 
 LINE = {
     "InvoiceNo": "536365",
@@ -53,12 +53,31 @@ def test_lines_with_the_same_code_and_price_are_merged(tmp_path: Path) -> None:
     assert len(invoice.sources) == 3
 
 
+@pytest.mark.parametrize("letter", ["C", "c"])
+def test_the_lines_of_a_credit_note_give_something_back(tmp_path: Path, letter: str) -> None:
+    gives_back = LINE | {"InvoiceNo": f"{letter}536379", "Quantity": "-6", "InvoiceDate": "2/12/2010 9:41"}
+
+    found = contents(tmp_path, LINE, gives_back, gives_back | {"CustomerID": " ", "Quantity": "-2"})
+
+    assert (found.lines, len(found.invoices), found.rejects) == (3, 1, [])
+    first, second = found.credits
+    at = datetime(2010, 12, 2, 9, 41, tzinfo=UTC)
+    assert first == CreditLine(f"{letter}536379", 1, "17850", at, "85123A", 6, 255, first.source)
+    assert (first.source.line, first.source.fields) == (3, list(gives_back.values()))
+    assert (second.position, second.customer, second.quantity, second.source.line) == (2, None, 2, 4)
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"InvoiceNo": "C536379"}, "a cancellation or return, not an order"),
-        ({"InvoiceNo": "c536379"}, "a cancellation or return, not an order"),
         ({"InvoiceNo": " "}, "no invoice number"),
+        ({"InvoiceNo": "5" * 65}, "is not 1 to 64 printable characters"),
+        ({"InvoiceNo": "C536379"}, "quantity 6 is not between -1000000000 and -1"),
+        ({"InvoiceNo": "c536379", "Quantity": "0"}, "quantity 0 is not between -1000000000 and -1"),
+        ({"InvoiceNo": "C536379", "Quantity": "-1000000001"}, "is not between -1000000000 and -1"),
+        ({"InvoiceNo": "C536379", "Quantity": "-1", "StockCode": " "}, "no stock code"),
+        ({"InvoiceNo": "C536379", "Quantity": "-1", "UnitPrice": "-1"}, "unit price -1 is not between"),
+        ({"InvoiceNo": "C536379", "Quantity": "-1", "InvoiceDate": "soon"}, "invoice date 'soon' is not d/m/yyyy"),
         ({"StockCode": ""}, "no stock code"),
         ({"StockCode": "A" * 65}, "is not 1 to 64 printable characters"),
         ({"Quantity": "-1"}, "quantity -1 is not between"),
@@ -79,7 +98,7 @@ def test_lines_with_the_same_code_and_price_are_merged(tmp_path: Path) -> None:
 def test_a_line_that_cannot_be_an_order_line_is_rejected(tmp_path: Path, wrong: dict[str, str], reason: str) -> None:
     found = contents(tmp_path, LINE, LINE | wrong)
 
-    assert (found.lines, len(found.invoices)) == (2, 1)
+    assert (found.lines, len(found.invoices), found.credits) == (2, 1, [])
     (reject,) = found.rejects
     assert (reject.line, reject.fields) == (3, list((LINE | wrong).values()))
     assert reason in reject.reason

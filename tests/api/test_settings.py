@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,27 @@ def test_a_setting_of_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> Non
     assert load_settings(NO_FILE).database_url is None
 
 
+def test_an_order_waits_a_day_and_an_authorization_a_week() -> None:
+    settings = load_settings(NO_FILE)
+
+    assert (settings.order_expiry, settings.authorization_expiry) == (timedelta(days=1), timedelta(days=7))
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("30m", timedelta(minutes=30)),
+        ("24h", timedelta(hours=24)),
+        ("99999d", timedelta(days=99_999)),
+    ],
+)
+def test_times_are_set_as_people_write_them(text: str, length: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERLOG_ORDER_EXPIRY", text)
+
+    assert load_settings(NO_FILE).order_expiry == length
+
+
 def test_the_names_of_the_test_suite_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERLOG_TEST_DATABASE_URL", "x")
 
@@ -71,6 +93,9 @@ def test_the_names_of_the_test_suite_are_left_alone(monkeypatch: pytest.MonkeyPa
         ({"ORDERLOG_SECRET_KEY": "hunter2"}, ["ORDERLOG_SECRET_KEY", "7 bytes", "32 bytes or more"]),
         ({"ORDERLOG_KAFKA_BOOTSTRAP_SERVERS": "kafka"}, ["ORDERLOG_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"]),
         ({"ORDERLOG_CORS_ORIGINS": "shop.example"}, ["ORDERLOG_CORS_ORIGINS", "shop.example is not", "https://"]),
+        ({"ORDERLOG_ORDER_EXPIRY": "soon"}, ["ORDERLOG_ORDER_EXPIRY", "'soon' is not a time", "30m, 24h or 7d"]),
+        ({"ORDERLOG_ORDER_EXPIRY": "0h"}, ["ORDERLOG_ORDER_EXPIRY", "'0h' is not a time"]),
+        ({"ORDERLOG_AUTHORIZATION_EXPIRY": "7"}, ["ORDERLOG_AUTHORIZATION_EXPIRY", "'7' is not a time", "7d"]),
         ({"ORDERLOG_JWKS_URL": "https://x/keys"}, ["ORDERLOG_JWT_ISSUER is not set", "an OpenID Connect issuer"]),
         (
             {"ORDERLOG_JWT_ISSUER": "http://id.example"},

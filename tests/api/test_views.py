@@ -1,13 +1,15 @@
 """The reads over HTTP: what is seen, by whom, page by page."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.api.edge import ALICE, BOB, STAFF, Edge, an_edge, an_order, eur, projecting
+
+A_NUMBER = "7K3M-9Q2X-J"
 
 
 @pytest.fixture
@@ -138,6 +140,78 @@ async def test_orders_are_listed_newest_first_page_by_page(edge: Edge) -> None:
     assert [[one["order_id"] for one in page] for page in alices] == [[placed[3], placed[2]], [placed[0]]]
     assert [[one["order_id"] for one in page] for page in all_of_them] == [placed[::-1]]
     assert [[one["order_id"] for one in page] for page in bobs] == [[placed[4]], [placed[1]]]
+
+
+@pytest.mark.parametrize("write", [str, str.lower, lambda number: number.replace("-", "").lower()])
+async def test_an_order_is_found_by_its_number_however_it_is_written(edge: Edge, write: Callable[[str], str]) -> None:
+    await edge.listed()
+    orders = [await edge.placed() for _ in range(3)]
+    await edge.projected()
+
+    found = (await edge.get(f"/v1/orders?number={write(orders[1]['number'])}", by=ALICE)).json()["items"]
+    another = (await edge.get(f"/v1/orders?number={write(orders[1]['number'])}", by=BOB)).json()["items"]
+    none = (await edge.get(f"/v1/orders?number={A_NUMBER}")).json()["items"]
+
+    assert [one["order_id"] for one in found] == [orders[1]["order_id"]]
+    assert another == none == []
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (A_NUMBER[:-1] + "K", "does not fit"),
+        (A_NUMBER[:-1], "has 9 symbols, and this one has 8"),
+        ("", "has 9 symbols, and this one has 0"),
+        ("order 7", "is not among the symbols"),
+    ],
+)
+async def test_a_number_that_was_miswritten_is_told_and_is_no_empty_list(edge: Edge, number: str, why: str) -> None:
+    answer = await edge.client.get("/v1/orders", params={"number": number}, headers=edge.bearer(STAFF))
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-number")
+    assert why in answer.json()["detail"]
+    assert [(one["pointer"], one["in"]) for one in answer.json()["errors"]] == [("/number", "query")]
+
+
+async def test_every_single_slip_of_the_pen_in_a_number_is_told(edge: Edge) -> None:
+    await edge.listed()
+    number = (await edge.placed())["number"]
+    slips = [number[:place] + ("2" if number[place] != "2" else "3") + number[place + 1 :] for place in (0, 6, 10)]
+    slips += [number[1] + number[0] + number[2:]] if number[0] != number[1] else []
+
+    for slip in slips:
+        assert (await edge.get(f"/v1/orders?number={slip}")).status_code == 400
+
+
+async def test_orders_with_money_to_be_given_back_are_listed(edge: Edge) -> None:
+    await edge.listed()
+    orders = [await edge.placed() for _ in range(3)]
+    paths = [f"/v1/orders/{order['order_id']}" for order in orders]
+    money = {"amount": orders[0]["total"], "reference": "r"}
+    for path in paths[:2]:
+        await edge.post(f"{path}/record-authorization", money)
+        await edge.post(f"{path}/cancel", {"reason": "r"})
+        late = await edge.post(f"{path}/record-capture", money)
+        assert (late.status_code, late.json()["refund_due"], late.json()["balance"]) == (200, eur(3998), eur(-3998))
+    await edge.post(f"{paths[0]}/record-refund", money)
+    await edge.projected()
+
+    found = (await edge.get("/v1/orders?refund_due=true")).json()["items"]
+
+    assert [(one["order_id"], one["refund_due"]) for one in found] == [(orders[1]["order_id"], eur(3998))]
+    assert (await edge.get("/v1/orders?refund_due=maybe")).status_code == 422
+
+
+async def test_orders_are_filtered_by_tag(edge: Edge) -> None:
+    await edge.listed()
+    tagged, _ = await edge.placed(), await edge.placed()
+    await edge.post(f"/v1/orders/{tagged['order_id']}/set-tags", {"tags": ["gift", "rush"]})
+    await edge.projected()
+
+    found = (await edge.get("/v1/orders?tag=rush")).json()["items"]
+
+    assert [one["order_id"] for one in found] == [tagged["order_id"]]
+    assert (await edge.get("/v1/orders?tag=rus")).json()["items"] == []
 
 
 async def test_orders_are_filtered_by_status(edge: Edge) -> None:

@@ -59,7 +59,7 @@ def _life(number: int) -> tuple[Event, Event]:
     lines = tuple(
         Line(str(i), f"SKU-{(number + i) % 1000}", f"Product {i}", 2, 100 * i, reserved=False) for i in (1, 2, 3)
     )
-    placed = OrderPlaced(at, new_order_id(), f"C-{number % 5000}", "EUR", lines, 1200, 0, 0, 0, 1200)
+    placed = OrderPlaced(at, new_order_id(), f"N-{number}", f"C-{number % 5000}", "EUR", lines, 1200, 0, 0, 0, 1200)
     return placed, OrderConfirmed(at)
 
 

@@ -10,6 +10,7 @@ from commands.refusals import Refusal
 from events.envelope import Event
 from events.order import OrderEvent
 from events.product import ProductEvent, ProductListed
+from tests.examples import NUMBER
 
 Fact = Event | tuple[str, ProductEvent]
 """A fact of the order, a product's listing, or a fact of the product with this SKU."""
@@ -51,8 +52,10 @@ class given:  # noqa: N801  it begins a sentence
             fact = products.decide(command, self.shelf.get(command.sku))
             return [] if fact is None else [fact if isinstance(fact, ProductListed) else (command.sku, fact)]
         needed = orders.skus_of(command, self.order)
-        decision = orders.decide(command, self.order, {sku: p for sku, p in self.shelf.items() if sku in needed})
-        return [*decision.order, *decision.products.items()]
+        shelf = {sku: product for sku, product in self.shelf.items() if sku in needed}
+        decision = orders.decide(command, self.order, shelf, NUMBER)
+        moved = [(sku, fact) for sku, facts in decision.products.items() for fact in facts]
+        return [*decision.order, *moved]
 
 
 def _of_product(fact: Fact) -> tuple[str, ProductEvent]:

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 
-from commands.order import PlaceOrder
+from commands.order import Order, PlaceOrder
 from commands.processor import (
     Accepted,
     Busy,
@@ -25,11 +26,15 @@ from commands.processor import (
 from events.codec import Row
 from events.envelope import order_stream, product_stream
 from events.log import Log, StoredAnswer
+from events.numbers import Numbers
 from events.order import OrderPlaced
 from events.product import StockReceived, StockReserved
 from tests.commands.asking import answer, asking, ids, recorded, request
 from tests.examples import (
+    NOON,
     ORDER,
+    amend_order,
+    amended,
     cancel_order,
     confirm_order,
     list_cup,
@@ -161,6 +166,43 @@ async def test_a_command_may_name_the_version_it_was_made_for(log: Log) -> None:
         stale = await ask.one(list_cup(price=300), expected_version=7)
         taken = await ask.one(list_cup(price=300), expected_version=1)
     assert (stale.code, stale.version, taken.version) == ("stale-version", 1, 2)
+
+
+async def test_a_dry_run_says_what_would_be_and_appends_nothing(log: Log) -> None:
+    outcomes: list[Accepted | Refused] = []
+
+    def keep(outcome: Accepted | Refused) -> bytes:
+        outcomes.append(outcome)
+        return answer(outcome)
+
+    async with asking(log) as ask:
+        await ask.all(list_cup(), receive_cups(5), place_order(wanted("CUP", 2)))
+        head = recorded(log)
+        for quantity in (4, 9):
+            dry = amend_order(amended("1", quantity), dry_run=True)
+            await ask.processor.submit(msgspec.structs.replace(request(dry, "key" * quantity), answer=keep))
+        amendment = await ask.one(amend_order(amended("1", 3)), "key" * 4)
+    would_be = next(one for one in outcomes if isinstance(one, Accepted))
+    refused = next(one for one in outcomes if isinstance(one, Refused))
+    assert isinstance(would_be.state, Order)
+    assert (would_be.version, would_be.position, would_be.state.total) == (1, len(head), 1000)
+    assert would_be.products == {"CUP": (StockReserved(NOON, ORDER, 2),)}
+    assert refused.refusal.details == {"short": {"CUP": {"asked": 7, "available": 3}}}
+    assert (amendment.version, amendment.position) == (2, len(head) + 2), "decided anew: no key, no state is kept"
+
+
+async def test_an_order_is_numbered_by_the_position_of_its_first_event(log: Log) -> None:
+    async with asking(log) as one, asking(log) as two:
+        await one.all(list_cup(), receive_cups(500))
+        await asyncio.gather(
+            *(ask.one(place_order(wanted("CUP", 1), order_id=order_id)) for ask in (one, two) for order_id in ids(50))
+        )
+    writer = log.writer()
+    numbers = Numbers(writer.numbers_key())
+    writer.close()
+    placed = [(event.event.number, event.position) for event in recorded(log) if isinstance(event.event, OrderPlaced)]
+    assert len(placed) == 100
+    assert all(number == numbers.number(position) for number, position in placed)
 
 
 async def test_a_command_that_fails_costs_its_neighbours_nothing(log: Log) -> None:

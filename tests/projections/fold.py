@@ -1,144 +1,309 @@
-"""What the tables must hold: a fold of the log, made without the code under test."""
+"""What the tables must hold: sums over the log, made without the code under test."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
 from events import codec
 from events.codec import Row
-from events.envelope import Event
+from events.envelope import Recorded
 from events.order import (
+    LinesCancelled,
+    MetadataSet,
+    NoteAdded,
+    OrderAmended,
     OrderCancelled,
+    OrderCompleted,
     OrderConfirmed,
-    OrderEvent,
+    OrderDrafted,
+    OrderHeld,
     OrderPlaced,
+    OrderReleased,
     PaymentAuthorized,
     PaymentCaptured,
+    PaymentRefunded,
+    PaymentVoided,
+    ReturnApproved,
+    ReturnReceived,
+    ReturnRejected,
+    ReturnRequested,
+    ShipmentDelivered,
     ShipmentDispatched,
+    ShipmentLost,
+    TagsSet,
+    TrackingUpdated,
 )
 from events.product import (
-    ProductEvent,
     ProductListed,
     StockAdjusted,
     StockDispatched,
     StockReceived,
     StockReleased,
     StockReserved,
+    StockReturned,
 )
 
 Tables = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
 
-
-def folded(rows: Iterable[Row]) -> Tables:
-    """What the tables must hold."""
-    tables: Tables = {name: {} for name in TABLES}
-    for row in rows:
-        recorded = codec.decode(row)
-        if recorded.kind == "order":
-            _fold_order(tables, row, recorded.event)
-        else:
-            _fold_product(tables, row, recorded.event)
-    return tables
-
-
-def _fold_order(tables: Tables, row: Row, event: Event) -> None:
-    assert isinstance(event, OrderEvent)
-    stream, version, position, name, _ = row
-    order_id = UUID(stream.removeprefix("order-"))
-    cause = codec.decode(row).cause
-    tables["timeline"][order_id, version] = {
-        "position": position,
-        "type": name,
-        "time": cause.time,
-        "actor": "tests",
-        "data": codec.data(event).decode(),
-    }
-    if isinstance(event, OrderPlaced):
-        _fold_placed(tables, event)
-    details, listed = tables["order_details"][order_id,], tables["order_list"][order_id,]
-    for order in (details, listed):
-        order |= {"version": version, "updated_at": event.at}
-        _fold_status_and_ledger(order, event)
-    if isinstance(event, OrderCancelled):
-        details["cancel_reason"] = event.reason
-    if isinstance(event, OrderCancelled | ShipmentDispatched):
-        column = "cancelled" if isinstance(event, OrderCancelled) else "shipped"
-        for one in event.lines:
-            tables["order_details_lines"][order_id, one.line_id][column] += one.quantity
-            listed[column] += one.quantity
-
-
-def _fold_placed(tables: Tables, event: OrderPlaced) -> None:
-    units = sum(line.quantity for line in event.lines)
-    both = {name: getattr(event, name) for name in ("customer_id", "currency", "total", "external_reference")}
-    both |= {"status": "placed", "authorized": 0, "captured": 0, "refunded": 0, "placed_at": event.at}
-    more = ("subtotal", "discount", "shipping", "tax", "payment_terms", "payment_method", "email")
-    nothing = dict.fromkeys(("cancelled", "shipped", "delivered", "lost", "returned"), 0)
-    own = {name: getattr(event, name) for name in more} | {"cancel_reason": None}
-    tables["order_details"][event.order_id,] = both | own
-    tables["order_list"][event.order_id,] = both | nothing | {"units": units}
-    for line in event.lines:
-        card = {name: getattr(line, name) for name in ("sku", "name", "quantity", "unit_price")}
-        tables["order_details_lines"][event.order_id, line.line_id] = nothing | card
-    day = (event.at.date(), event.currency)
-    sales = tables["daily_sales"].setdefault(day, dict.fromkeys(("orders", "units", "gross", "refunded"), 0))
-    sales["orders"] += 1
-    sales["units"] += units
-    sales["gross"] += event.total
-
-
-def _fold_status_and_ledger(order: dict[str, Any], event: Event) -> None:
-    match event:
-        case OrderConfirmed():
-            order["status"] = "confirmed"
-        case OrderCancelled():
-            order["status"] = "cancelled"
-        case PaymentAuthorized():
-            order["authorized"] += event.amount
-        case PaymentCaptured():
-            order["captured"] += event.amount
-
-
-def _fold_product(tables: Tables, row: Row, event: Event) -> None:
-    assert isinstance(event, ProductEvent)
-    key = (row[0].removeprefix("product-"),)
-    stock = tables["stock_levels"].setdefault(key, {"on_hand": 0, "reserved": 0})
-    stock |= {"version": row[1], "updated_at": event.at}
-    match event:
-        case ProductListed():
-            stock |= {"name": event.name, "tracked": event.tracked}
-        case StockReceived() | StockAdjusted():
-            stock["on_hand"] += event.quantity
-        case StockReserved():
-            stock["reserved"] += event.quantity
-        case StockReleased():
-            stock["reserved"] -= event.quantity
-        case StockDispatched():
-            stock["on_hand"] -= event.quantity
-            stock["reserved"] -= event.quantity
-
-
 TABLES: dict[str, tuple[str, ...]] = {
     "order_details": ("order_id",),
-    "order_details_lines": ("order_id", "line_id"),
+    "order_details_quantities": ("order_id", "line_id"),
+    "order_details_shipments": ("order_id", "shipment_id"),
+    "order_details_returns": ("order_id", "return_id"),
     "order_list": ("order_id",),
     "daily_sales": ("date", "currency"),
     "timeline": ("order_id", "version"),
     "stock_levels": ("sku",),
 }
-"""Each table with its key."""
+"""Each table that only the worker writes, with its key."""
 
-NOT_FOLDED = {"partition", "shipping_address", "metadata", "prices"}
-"""Where an event came by, and what has tests of its own."""
+ALL_TABLES = {**TABLES, "due_steps": ("order_id", "step", "reference")}
+"""With the one from which steps also go when they are carried out."""
 
 
-def written(url: str) -> Tables:
-    """What the tables do hold."""
+def folded(rows: Iterable[Row], tables: Iterable[str] = TABLES) -> Tables:
+    """What these tables must hold."""
+    streams: dict[str, list[Recorded]] = defaultdict(list)
+    result: Tables = {name: {} for name in ALL_TABLES}
+    for row in rows:
+        recorded = codec.decode(row)
+        streams[recorded.stream].append(recorded)
+    for history in streams.values():
+        if history[0].kind == "order":
+            _fold_order(result, UUID(history[0].key), history)
+        else:
+            result["stock_levels"][history[0].key,] = _stock(history)
+    return {name: result[name] for name in tables}
+
+
+# An order, from the list of all that happened to it ----------------------------------------------------------
+
+PIECES = {
+    "cancelled": (LinesCancelled, OrderCancelled),
+    "shipped": (ShipmentDispatched,),
+    "delivered": (ShipmentDelivered,),
+    "lost": (ShipmentLost,),
+    "returned": (ReturnReceived,),
+}
+"""Column to the facts whose pieces it counts."""
+
+LEDGER = {
+    "authorized": PaymentAuthorized,
+    "voided": PaymentVoided,
+    "captured": PaymentCaptured,
+    "refunded": PaymentRefunded,
+}
+"""Column to the facts whose amounts it sums up."""
+
+STATUS = {
+    OrderDrafted: "draft",
+    OrderPlaced: "placed",
+    OrderConfirmed: "confirmed",
+    OrderCompleted: "completed",
+    OrderCancelled: "cancelled",
+}
+"""What brings an order into a status."""
+
+LATEST: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("number", "customer_id", "currency", "payment_terms"), (OrderDrafted, OrderPlaced)),
+    **dict.fromkeys(("payment_method", "external_reference"), (OrderDrafted, OrderPlaced)),
+    **dict.fromkeys(("lines", "subtotal", "discount", "shipping", "tax"), (OrderDrafted, OrderPlaced, OrderAmended)),
+    **dict.fromkeys(("email", "shipping_address"), (OrderDrafted, OrderPlaced, OrderAmended)),
+    "metadata": (OrderDrafted, OrderPlaced, MetadataSet),
+    "tags": (TagsSet,),
+}
+"""Column to the facts of which the latest says its value."""
+
+IN_BOTH = "number customer_id currency external_reference tags"
+IN_DETAILS = "lines subtotal discount shipping tax payment_terms payment_method email shipping_address metadata"
+
+
+def _fold_order(tables: Tables, order_id: UUID, history: list[Recorded]) -> None:
+    events: list[Any] = [recorded.event for recorded in history]
+    _fold_timeline(tables, order_id, history)
+    _fold_sales(tables, events)
+    _fold_movements(tables, order_id, history)
+    _fold_steps(tables, order_id, history)
+    both = _ledger(events) | {
+        "version": history[-1].version,
+        "status": [status for event in events for kind, status in STATUS.items() if type(event) is kind][-1],
+        "created_at": events[0].at,
+        "placed_at": next((event.at for event in events if isinstance(event, OrderPlaced)), None),
+        "updated_at": events[-1].at,
+    }
+    held = [event.reason if isinstance(event, OrderHeld) else None for event in events if _is_of_a_hold(event)]
+    own = {
+        "notes": sum(isinstance(event, NoteAdded) for event in events),
+        "hold_reason": held[-1] if held else None,
+        "cancel_reason": next((event.reason for event in events if isinstance(event, OrderCancelled)), None),
+    }
+    values = {column: _latest(events, column) for column in LATEST}
+    tables["order_details"][order_id,] = (
+        both | own | {column: values[column] for column in f"{IN_BOTH} {IN_DETAILS}".split()}
+    )
+    summed = {column: sum(_pieces(events, column).values()) for column in PIECES}
+    summed |= {"units": sum(line["quantity"] for line in values["lines"])}
+    summed |= {
+        "on_hold": own["hold_reason"] is not None,
+        "refund_due": both["captured"] - both["refunded"] > both["total"],
+    }
+    tables["order_list"][order_id,] = both | summed | {column: values[column] for column in IN_BOTH.split()}
+    tables["order_list"][order_id,]["tags"] = values["tags"] or None
+
+
+def _is_of_a_hold(event: Any) -> bool:
+    return isinstance(event, OrderHeld | OrderReleased)
+
+
+def _fold_timeline(tables: Tables, order_id: UUID, history: list[Recorded]) -> None:
+    for one in history:
+        tables["timeline"][order_id, one.version] = {
+            "position": one.position,
+            "type": codec.event_type(one.event),
+            "time": one.cause.time,
+            "actor": "tests",
+            "data": codec.data(one.event).decode(),
+        }
+
+
+def _ledger(events: list[Any]) -> dict[str, int]:
+    ordered = [event.total for event in events if isinstance(event, OrderDrafted | OrderPlaced | OrderAmended)][-1]
+    less = sum(event.amount for event in events if isinstance(event, LinesCancelled | OrderCancelled | ReturnReceived))
+    sums = {column: sum(event.amount for event in events if isinstance(event, kind)) for column, kind in LEDGER.items()}
+    return sums | {"ordered": ordered, "reduced": less, "total": ordered - less}
+
+
+def _latest(events: list[Any], column: str) -> Any:
+    """As the JSON in the table is read back."""
+    said = [getattr(event, column) for event in events if isinstance(event, LATEST[column])]
+    return msgspec.json.decode(msgspec.json.encode(said[-1])) if said else None
+
+
+def _pieces(events: list[Any], column: str) -> dict[str, int]:
+    """How many of each line."""
+    counted: dict[str, int] = defaultdict(int)
+    for event in events:
+        if isinstance(event, PIECES[column]):
+            for line in event.lines:
+                counted[line.line_id] += line.quantity
+    return counted
+
+
+def _fold_sales(tables: Tables, events: list[Any]) -> None:
+    for event in events:
+        if isinstance(event, OrderPlaced | PaymentRefunded):
+            day = tables["daily_sales"].setdefault(
+                (event.at.date(), event.currency), dict.fromkeys(("orders", "units", "gross", "refunded"), 0)
+            )
+            if isinstance(event, PaymentRefunded):
+                day["refunded"] += event.amount
+            else:
+                day["orders"] += 1
+                day["units"] += sum(line.quantity for line in event.lines)
+                day["gross"] += event.total
+
+
+def _fold_movements(tables: Tables, order_id: UUID, history: list[Recorded]) -> None:
+    pieces = {column: _pieces([one.event for one in history], column) for column in PIECES}
+    for line_id in {line_id for counted in pieces.values() for line_id in counted}:
+        row = {column: counted[line_id] for column, counted in pieces.items()}
+        tables["order_details_quantities"][order_id, line_id] = row
+    shipments, returns = tables["order_details_shipments"], tables["order_details_returns"]
+    for one in history:
+        match event := one.event:
+            case ShipmentDispatched():
+                shipments[order_id, event.shipment_id] = {"version": one.version, "lines": _read_back(event.lines)}
+            case ReturnRequested():
+                values = {"version": one.version, "lines": _read_back(event.lines), "reason": event.reason}
+                returns[order_id, event.return_id] = values | {"received": []}
+            case ReturnReceived():
+                returns[order_id, event.return_id]["received"] = _read_back(event.lines)
+        match event:
+            case ShipmentDispatched() | TrackingUpdated():
+                tracking = {"carrier": event.carrier, "tracking_number": event.tracking_number}
+                shipments[order_id, event.shipment_id] |= tracking
+        match event:
+            case ShipmentDispatched() | ShipmentDelivered() | ShipmentLost():
+                shipments[order_id, event.shipment_id]["status"] = codec.event_type(event).split("-")[-1][:-3]
+            case ReturnRequested() | ReturnApproved() | ReturnRejected() | ReturnReceived():
+                returns[order_id, event.return_id]["status"] = codec.event_type(event).split("-")[-1][:-3]
+
+
+def _read_back(value: object) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _fold_steps(tables: Tables, order_id: UUID, history: list[Recorded]) -> None:
+    steps = tables["due_steps"]
+    for one in history:
+        begun, over = _steps(one.event)
+        for step, reference in begun:
+            steps[order_id, step, reference] = {"started_at": one.cause.time, "position": one.position}
+        for step, reference in over:
+            steps.pop((order_id, step, reference), None)
+
+
+def _steps(event: Any) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:  # noqa: PLR0911  one case for each fact
+    """The steps, each with its reference, that begin to wait by a fact, and those that no longer do."""
+    confirm, complete, expire = ("confirm", ""), ("complete", ""), ("expire", "")
+    match event:
+        case OrderPlaced(payment_terms="prepaid"):
+            return {expire if event.total else confirm}, set()
+        case OrderConfirmed():
+            return set(), {confirm, expire}
+        case OrderCancelled():
+            return set(), {confirm, complete, expire}
+        case OrderCompleted():
+            return set(), {complete}
+        case PaymentAuthorized():
+            return {confirm, ("void", event.reference)}, set()
+        case PaymentVoided():
+            return set(), {("void", event.reference)}
+        case PaymentCaptured():
+            return {complete}, {expire}
+        case OrderReleased() | OrderAmended() | LinesCancelled():
+            return {confirm, complete}, set()
+        case ShipmentDelivered() | ShipmentLost() | PaymentRefunded() | ReturnReceived():
+            return {complete}, set()
+    return set(), set()
+
+
+# A product ---------------------------------------------------------------------------------------------------
+
+
+def _stock(history: list[Recorded]) -> dict[str, Any]:
+    stock: dict[str, Any] = {"on_hand": 0, "reserved": 0}
+    for one in history:
+        match event := one.event:
+            case ProductListed():
+                stock |= {"name": event.name, "tracked": event.tracked, "prices": event.prices}
+            case StockReceived() | StockAdjusted() | StockReturned():
+                stock["on_hand"] += event.quantity
+            case StockReserved():
+                stock["reserved"] += event.quantity
+            case StockReleased():
+                stock["reserved"] -= event.quantity
+            case StockDispatched():
+                stock["on_hand"] -= event.quantity
+                stock["reserved"] -= event.quantity
+    return stock | {"version": history[-1].version, "updated_at": history[-1].event.at}
+
+
+# What is there -----------------------------------------------------------------------------------------------
+
+NOT_FOLDED = {"partition"}
+"""Where an event came by, which the log does not know."""
+
+
+def written(url: str, tables: Iterable[str] = TABLES) -> Tables:
+    """What these tables do hold."""
     with psycopg.connect(url, row_factory=dict_row) as connection:
-        return {name: dict(_rows(connection, name, key)) for name, key in TABLES.items()}
+        return {name: dict(_rows(connection, name, ALL_TABLES[name])) for name in tables}
 
 
 def _rows(

@@ -1,32 +1,20 @@
 """Logs for the read side to follow, written as the processor writes them."""
 
-import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from events import codec
 from events.codec import Row
-from events.envelope import Cause, Event, order_stream, product_stream
+from events.envelope import Cause, Event, product_stream
 from events.log import Log, Writer
-from events.order import (
-    Address,
-    Line,
-    LineQuantity,
-    OrderCancelled,
-    OrderConfirmed,
-    OrderPlaced,
-    PaymentAuthorized,
-    PaymentCaptured,
-    ShipmentDispatched,
-)
-from events.product import ProductListed, StockDispatched, StockReceived, StockReleased, StockReserved
+from events.product import ProductListed, StockReceived
 
 Recording = tuple[str, Event]
 """A stream, and what happened in it."""
 
 BEGIN = datetime(2026, 1, 2, 23, 30, tzinfo=UTC)
+PRODUCTS = 5
 RECORDED = datetime(2026, 2, 1, 12, tzinfo=UTC)
 
 
@@ -62,61 +50,9 @@ class Book:
         return stream, self._versions[stream], position, codec.event_type(event), codec.encode(event, cause)
 
 
-def orders_uuid(dice: random.Random) -> UUID:
-    return UUID(int=dice.getrandbits(128), version=4)
-
-
-def a_catalogue(products: int = 5) -> Iterator[Recording]:
+def a_catalogue(products: int = PRODUCTS) -> Iterator[Recording]:
     for number in range(products):
         sku = f"SKU-{number}"
         listed = ProductListed(BEGIN, sku, f"Product {number} ☕", {"EUR": 100 + number, "JPY": 90}, tracked=True)
         yield product_stream(sku), listed
         yield product_stream(sku), StockReceived(BEGIN, 1_000_000)
-
-
-def the_life_of_an_order(dice: random.Random) -> list[Recording]:
-    """Placed, and what may come after that."""
-    order_id = orders_uuid(dice)
-    stream = order_stream(order_id)
-    at = BEGIN + timedelta(minutes=dice.randrange(120))
-    lines = tuple(
-        Line(str(number), f"SKU-{sku}", f"Product {sku} ☕", dice.randint(1, 9), 100 + sku, reserved=True)
-        for number, sku in enumerate(dice.sample(range(5), dice.randint(1, 3)), 1)
-    )
-    subtotal = sum(line.quantity * line.unit_price for line in lines)
-    placed = OrderPlaced(
-        at, order_id, f"C-{dice.randrange(10)}", dice.choice(["EUR", "JPY"]), lines, subtotal, 5, 490, 7,
-        subtotal + 492, "prepaid", "card", f"PO-{dice.randrange(10**6)}", "a@example.org",
-        Address("Ann O'Neil \"x\"", "1 Road\\", "Bern", "CH"), {"k": "v, {x}"},
-    )  # fmt: skip
-    life: list[Recording] = [(stream, placed)]
-    life += [(product_stream(line.sku), StockReserved(at, order_id, line.quantity)) for line in lines]
-    if dice.random() < 0.2:
-        open_lines = tuple(LineQuantity(line.line_id, line.quantity) for line in lines)
-        life.append((stream, OrderCancelled(at, "changed my mind", open_lines)))
-        life += [(product_stream(line.sku), StockReleased(at, order_id, line.quantity)) for line in lines]
-        return life
-    life.append((stream, PaymentAuthorized(at, placed.total, "auth-1")))
-    life.append((stream, OrderConfirmed(at)))
-    for line in lines:
-        if dice.random() < 0.7:
-            quantity = dice.randint(1, line.quantity)
-            shipped = ShipmentDispatched(at, f"S{line.line_id}", (LineQuantity(line.line_id, quantity),))
-            life.append((stream, shipped))
-            life.append((product_stream(line.sku), StockDispatched(at, order_id, quantity)))
-            life.append((stream, PaymentCaptured(at, quantity * line.unit_price, "capture-1")))
-    return life
-
-
-def lives(orders: int, dice: random.Random, at_once: int = 20) -> Iterator[Recording]:
-    """Many orders' lives, some of them at the same time, each in its own order."""
-    begun = 0
-    going: list[list[Recording]] = []
-    while begun < orders or going:
-        while begun < orders and len(going) < at_once:
-            going.append(the_life_of_an_order(dice))
-            begun += 1
-        life = dice.choice(going)
-        yield life.pop(0)
-        if not life:
-            going.remove(life)

@@ -12,7 +12,7 @@ from projections.kafka_feed import KafkaFeed
 from projections.migrate import migrate
 from projections.tables import Projection
 from projections.worker import Worker
-from tests.projections.fold import difference, folded, written
+from tests.projections.fold import ALL_TABLES, difference, folded, written
 from tests.projections.logs import Book, Recording
 from tests.projections.topics import Topics
 
@@ -61,8 +61,8 @@ class ReadSide:
 
     async def shows_everything(self, within: float = 40) -> None:
         """Wait until the tables hold what the log says."""
-        expected = folded(self.rows)
-        await until(lambda: difference(expected, written(self.url)), within)
+        expected = folded(self.rows, ALL_TABLES)
+        await until(lambda: difference(expected, written(self.url, ALL_TABLES)), within)
 
 
 async def until(what_is_missing: Callable[[], object], within: float = 20) -> None:

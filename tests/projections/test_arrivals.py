@@ -14,7 +14,8 @@ from events.envelope import key_of, kind_of
 from events.topics import partition_of
 from projections.arrivals import CHUNK, Arrivals
 from projections.catalogue import PROJECTIONS
-from tests.projections.logs import a_catalogue, lives, the_life_of_an_order
+from tests.projections.lives import lives, the_life_of_an_order
+from tests.projections.logs import a_catalogue
 from tests.projections.reading import ReadSide, until
 from tests.projections.topics import Topics
 from tests.services.kafka import Cluster

@@ -24,13 +24,13 @@ from projections.queries import Queries
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 SHOW = """
-INSERT INTO {table} (order_id, version, customer_id, status, {more}, currency, total, placed_at, updated_at)
-VALUES (%(order_id)s, %(version)s, %(customer_id)s, %(status)s, {values}, 'EUR', 100, %(now)s, %(now)s)
+INSERT INTO {table} (order_id, version, number, customer_id, status, {more}, currency, ordered, created_at, updated_at)
+VALUES (%(order_id)s, %(version)s, %(order_id)s, %(customer_id)s, %(status)s, {values}, 'EUR', 100, %(now)s, %(now)s)
 ON CONFLICT (order_id) DO UPDATE SET version = excluded.version, status = excluded.status"""
 DETAILS = SHOW.format(
     table="order_details",
-    more="subtotal, discount, shipping, tax, payment_terms, metadata",
-    values="100, 0, 0, 0, 'prepaid', '{{}}'",
+    more="lines, subtotal, discount, shipping, tax, payment_terms, metadata",
+    values="'[]', 100, 0, 0, 0, 'prepaid', '{{}}'",
 ).replace("{{}}", "{}")
 LISTED = SHOW.format(table="order_list", more="units", values="1")
 TOLD = """

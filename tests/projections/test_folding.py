@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table
 
 from projections.folding import Rows, fold
-from projections.tables import Add, Change, Key, Put, Set
+from projections.tables import Add, Change, Key, Put, Remove, Set
 
 TABLE = Table("counted", MetaData(), Column("k", Integer, primary_key=True), Column("a", Integer), Column("b", Integer))
 KEY = (1,)
@@ -48,6 +48,22 @@ def test_adds_of_one_row_are_one_add() -> None:
     assert rows.adds == {KEY: {"a": 3, "b": 3}}
 
 
+def test_a_removed_row_is_nothing_but_removed() -> None:
+    for before in (put(1, 2), Set(TABLE, KEY, {"a": 1}, {"b": 1}), Add(TABLE, KEY, {"a": 1}), Remove(TABLE, KEY)):
+        rows = folded(before, Remove(TABLE, KEY))
+        assert ([*rows.removes], rows.puts, rows.adds, rows.sets) == ([KEY], {}, {}, {})
+
+
+def test_a_put_after_a_remove_is_a_put() -> None:
+    rows = folded(Remove(TABLE, KEY), put(1, 2))
+    assert ([*rows.removes], rows.puts) == ([], {KEY: {"a": 1, "b": 2}})
+
+
+def test_an_add_after_a_remove_begins_at_zero() -> None:
+    rows = folded(Add(TABLE, KEY, {"a": 1}), Remove(TABLE, KEY), Add(TABLE, KEY, {"a": 2}))
+    assert ([*rows.removes], rows.adds) == ([KEY], {KEY: {"a": 2}})
+
+
 def test_a_fold_leaves_the_changes_as_they_are() -> None:
     changes: list[Change] = [put(1, 1), Set(TABLE, KEY, {"a": 2}, {"b": 1}), Add(TABLE, KEY, {"a": 1})]
     assert fold(changes)[TABLE].puts == fold(changes)[TABLE].puts == {KEY: {"a": 3, "b": 2}}
@@ -60,6 +76,7 @@ changes = st.one_of(
     st.builds(Put, st.just(TABLE), keys, st.fixed_dictionaries({"a": numbers, "b": numbers})),
     st.builds(Set, st.just(TABLE), keys, some_columns, some_columns),
     st.builds(Add, st.just(TABLE), keys, some_columns),
+    st.builds(Remove, st.just(TABLE), keys),
 )
 
 
@@ -85,10 +102,14 @@ def apply(state: State, change: Change) -> None:
             add(state[change.key], change.add)
         case Add():
             add(state.setdefault(change.key, {"a": 0, "b": 0}), change.amounts)
+        case Remove():
+            state.pop(change.key, None)
 
 
 def apply_folded(state: State, rows: Rows) -> None:
-    assert not rows.puts.keys() & (rows.adds.keys() | rows.sets.keys())
+    assert not rows.puts.keys() & (rows.removes.keys() | rows.adds.keys() | rows.sets.keys())
+    for key in rows.removes:
+        state.pop(key, None)
     for key, values in rows.puts.items():
         state[key] = dict(values)
     for key, amounts in rows.adds.items():

@@ -8,7 +8,8 @@ from structlog.testing import capture_logs
 from projections.catalogue import PROJECTIONS
 from projections.kafka_feed import KafkaFeed
 from projections.worker import Worker
-from tests.projections.logs import a_catalogue, lives
+from tests.projections.lives import lives
+from tests.projections.logs import a_catalogue
 from tests.projections.reading import ReadSide, until
 from tests.projections.test_parking import parked
 from tests.projections.topics import Topics

@@ -9,8 +9,9 @@ import pytest
 from projections.catalogue import PROJECTIONS
 from projections.feed import CannotFollow, LogFeed
 from projections.worker import Worker
-from tests.projections.fold import difference, folded, written
-from tests.projections.logs import a_catalogue, lives
+from tests.projections.fold import ALL_TABLES, difference, folded, written
+from tests.projections.lives import lives
+from tests.projections.logs import a_catalogue
 from tests.projections.reading import ReadSide, until
 from tests.projections.topics import Topics
 from tests.services.kafka import Cluster
@@ -36,10 +37,10 @@ async def test_what_happens_while_the_worker_runs_is_shown_too(read_side: ReadSi
 async def test_each_projection_can_run_alone(on_the_log: ReadSide, name: str) -> None:
     await on_the_log.record([*a_catalogue(), *lives(50, random.Random(3))])
     tables = {table.name for table in PROJECTIONS[name].tables}
-    expected = folded(on_the_log.rows)
+    expected = folded(on_the_log.rows, ALL_TABLES)
     expected = {table: rows if table in tables else {} for table, rows in expected.items()}
     async with on_the_log.working([PROJECTIONS[name]]):
-        await until(lambda: difference(expected, written(on_the_log.url)))
+        await until(lambda: difference(expected, written(on_the_log.url, ALL_TABLES)))
 
 
 async def test_workers_with_different_projections_do_not_disturb_each_other(read_side: ReadSide) -> None:

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
-from tests.projections.logs import a_catalogue, lives
+from tests.projections.lives import lives
+from tests.projections.logs import a_catalogue
 from tests.projections.reading import ReadSide, until
 from tests.projections.topics import Topics
 from tests.services.kafka import Broker

@@ -78,20 +78,24 @@ def _seconds_to_end(part: Part) -> float:
 
 
 @contextmanager
-def embedded(home: Path, name: str = "data") -> Iterator[Installation]:
+def embedded(home: Path, name: str = "data", settings: Mapping[str, str] | None = None) -> Iterator[Installation]:
     """`orderlog serve` on a data folder of its own."""
-    settings = {"ORDERLOG_DATA_DIR": str(home / name)}
-    with _running(Installation(home, settings, [Part("serve", home, settings)])) as installation:
+    given = {"ORDERLOG_DATA_DIR": str(home / name), **(settings or {})}
+    with _running(Installation(home, given, [Part("serve", home, given)])) as installation:
         yield installation
 
 
 @contextmanager
 def distributed(
-    home: Path, database_url: str, bootstrap_servers: str, commands: Sequence[str] = AS_DEPLOYED
+    home: Path,
+    database_url: str,
+    bootstrap_servers: str,
+    commands: Sequence[str] = AS_DEPLOYED,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Installation]:
     """The parts as processes of their own. The topics must not be there."""
-    settings = distributed_settings(database_url, bootstrap_servers)
-    with _running(Installation(home, settings, [Part(command, home, settings) for command in commands])) as parts:
+    given = {**distributed_settings(database_url, bootstrap_servers), **(settings or {})}
+    with _running(Installation(home, given, [Part(command, home, given) for command in commands])) as parts:
         yield parts
 
 

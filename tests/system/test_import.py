@@ -1,4 +1,4 @@
-"""Real invoices come in whole and once, and the daily sales equal the file's sums to the penny."""
+"""Real invoices and credit notes come in whole and once, and the daily sales equal the file's sums to the penny."""
 
 import csv
 import gzip
@@ -6,8 +6,10 @@ import re
 import signal
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -16,12 +18,33 @@ import httpx
 import psycopg
 import pytest
 
+from events import codec
+from events.envelope import Recorded
+from events.order import OrderPlaced, PaymentRefunded, ReturnApproved, ReturnReceived, ReturnRequested
 from tests.services.parts import ORDERLOG
 from tests.system.installation import Installation, a_home, environment, orderlog, until
-from tests.system.retail import HEADER, Sales, Sums, invoices_file, made_up, sums
+from tests.system.retail import HEADER, Sales, Sums, invoices_file, lines_of, made_up, sales_without, sums
 
 PLACED = "SELECT count(*) FROM events WHERE topic = 'orderlog.order.placed.v1'"
 """How many orders the log has."""
+
+GATE = 20101201
+"""An advisory lock, which whoever writes a parcel waits for."""
+
+SHUT = (
+    f"""
+    CREATE OR REPLACE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN PERFORM pg_advisory_xact_lock_shared({GATE}); RETURN NEW; END$$
+    """,
+    """
+    CREATE TRIGGER gate BEFORE INSERT ON events FOR EACH ROW
+    WHEN (NEW.topic = 'orderlog.order.shipment-dispatched.v1') EXECUTE FUNCTION gate()
+    """,
+)
+"""The gate, in two statements."""
+
+AT_THE_GATE = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+"""Whether somebody waits there."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +57,7 @@ def expected(file: Path) -> Sums:
     return sums(file)
 
 
-def test_an_interrupted_import_is_completed_and_nothing_is_placed_twice(
+def test_an_interrupted_import_is_completed_and_nothing_is_placed_or_returned_twice(
     installation: Installation, home: Path, file: Path, expected: Sums
 ) -> None:
     url = installation.database_url()
@@ -54,24 +77,51 @@ def test_an_interrupted_import_is_completed_and_nothing_is_placed_twice(
         assert counted(run.stderr, "imported") + counted(run.stderr, "rejected") == expected.lines
         assert counted(run.stderr, "rejected") == len(expected.rejected)
         assert counted(run.stderr, "orders") == expected.orders
-        assert f"{expected.gross:,.2f} GBP" in run.stderr
+        assert counted(run.stderr, "returns") == expected.returns
+        assert counted(run.stderr, "refunds") == expected.refunds
+        assert amounts(run.stderr) == (expected.gross, expected.refunded, expected.gross - expected.refunded)
     assert 0 < counted(completed.stderr, "of these placed now") < expected.orders
-    assert counted(again.stderr, "of these placed now") == 0
+    assert 0 < counted(completed.stderr, "of these received now") <= expected.returns
+    assert counted(again.stderr, "of these placed now") == counted(again.stderr, "of these received now") == 0
     assert_rejects(rejects, expected)
     until(lambda: reported(installation) == expected.sales, says=lambda: difference(reported(installation), expected))
+    assert reported(installation) == sales_without(file, {int(row["line"]) for row in read_rejects(rejects)})
 
 
-def test_each_invoice_is_placed_confirmed_and_shipped_at_its_own_time(
-    installation: Installation, home: Path, file: Path, expected: Sums
+def test_each_order_is_paid_and_delivered_and_completes_by_itself(
+    installation: Installation, home: Path, file: Path
 ) -> None:
     orderlog("import", file, settings=installation.settings, home=home)
 
     with staff(installation) as client:
-        until(lambda: reported(installation) == expected.sales)
-        page = until(lambda: shipped_page(client))
-    assert all((one["version"], one["status"]) == (3, "confirmed") for one in page)
+        page = until(lambda: completed_page(client), 60)
     assert all(one["placed_at"][:7] == "2010-12" for one in page)
-    assert all(one["placed_at"] == one["updated_at"] for one in page)
+    assert {one["fulfilment_status"] for one in page} == {"delivered"}
+    assert {one["payment_status"] for one in page if one["total"]["amount"]} == {"paid"}
+
+
+def test_all_that_is_recorded_is_of_its_invoices_or_credit_notes_own_time(
+    installation: Installation, home: Path, file: Path
+) -> None:
+    orderlog("import", file, settings=installation.settings, home=home)
+
+    times = {line.invoice: line.at for line in reversed(lines_of(file))}
+    histories: dict[str, list[Recorded]] = defaultdict(list)
+    for recorded in map(codec.decode, installation.log()):
+        if recorded.kind == "order" and recorded.cause.actor == "import":
+            histories[recorded.key].append(recorded)
+    assert histories
+    for history in histories.values():
+        placed = history[0].event
+        assert isinstance(placed, OrderPlaced)
+        credit_note = placed.external_reference or ""
+        for event in (one.event for one in history):
+            if isinstance(event, ReturnRequested):
+                credit_note = event.reason.removeprefix("credit note ")
+            elif isinstance(event, ReturnReceived | PaymentRefunded | ReturnApproved):
+                known = event.reference if isinstance(event, PaymentRefunded) else event.return_id
+                credit_note = known.rpartition("-")[0]
+            assert event.at.date() == times[credit_note].date(), event
 
 
 def test_every_reject_has_a_reason_that_fits_its_line(home: Path) -> None:
@@ -85,7 +135,11 @@ def test_every_reject_has_a_reason_that_fits_its_line(home: Path) -> None:
 
     assert_rejects(rejects, expected)
     assert counted(done.stderr, "imported") == expected.lines - len(expected.rejected)
-    assert f"{expected.gross:,.2f} GBP" in done.stderr
+    assert amounts(done.stderr) == (expected.gross, expected.refunded, expected.gross - expected.refunded)
+    assert counted(done.stderr, "returns") == expected.returns > counted(done.stderr, "refunds") == expected.refunds
+    assert sum(int(count) for count in re.findall(r"^rejected (\d+): ", done.stderr, re.MULTILINE)) == len(
+        expected.rejected
+    )
     for row in read_rejects(rejects):
         assert fits(row), row
 
@@ -143,20 +197,22 @@ def test_a_file_without_a_single_order_line_is_all_rejects(home: Path) -> None:
 def stopped_in_the_middle(
     installation: Installation, url: str, file: Path, by: Signals
 ) -> subprocess.CompletedProcess[str]:
-    """An import that gets a signal when it has placed an order or a few."""
+    """An import that gets a signal while a parcel, the first that it ships, cannot be written."""
     command = [str(ORDERLOG), "import", str(file)]
     with psycopg.connect(url, autocommit=True) as database:
-        before = placed(database)
+        database.execute("SELECT pg_advisory_lock(%s)", (GATE,))
+        for statement in SHUT:
+            database.execute(statement)
         process = subprocess.Popen(
             command, env=environment(installation.settings), cwd=installation.home, stderr=subprocess.PIPE, text=True
         )
         with process:
-            until(lambda: placed(database) > before or process.poll() is not None, pause=0.001)
-            with database.transaction():  # while the log is locked, the import stands in the middle, however fast it is
-                database.execute("LOCK TABLE events IN EXCLUSIVE MODE")
-                process.send_signal(by)
-                time.sleep(0.3)
+            until(lambda: database.execute(AT_THE_GATE).fetchone() or process.poll() is not None, pause=0.01)
+            process.send_signal(by)
+            time.sleep(0.5)  # for the signal to be heeded: what is under way is then finished, and no more
+            database.execute("SELECT pg_advisory_unlock(%s)", (GATE,))
             _, said = process.communicate(timeout=30)
+        database.execute("DROP TRIGGER gate ON events")
     return subprocess.CompletedProcess(command, process.returncode, "", said)
 
 
@@ -170,6 +226,13 @@ def counted(report: str, name: str) -> int:
     found = re.search(rf"^ *{name} +([\d,]+) *$", report, re.MULTILINE)
     assert found, report
     return int(found[1].replace(",", ""))
+
+
+def amounts(report: str) -> tuple[Decimal, ...]:
+    """Gross, refunded and net, in pounds."""
+    found = [re.search(rf"^ *{name} +([\d,.-]+) GBP *$", report, re.MULTILINE) for name in ("gross", "refunded", "net")]
+    assert all(found), report
+    return tuple(Decimal(one[1].replace(",", "")) for one in found if one)
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -198,10 +261,13 @@ def fits(row: dict[str, str]) -> bool:
     reason = row["reason"]
     if row["Quantity"] is None:
         return "fields" in reason
+    back = row["InvoiceNo"].startswith("C")
     wrong = {
-        "cancellation": row["InvoiceNo"].startswith("C"),
+        "names no customer": back and not row["CustomerID"],
+        "no earlier order of this customer": back and bool(row["CustomerID"]),
+        "left of this code": back and int(row["Quantity"]) < -1,
         "stock code": not row["StockCode"],
-        "quantity": not row["Quantity"].isdigit(),
+        "quantity": back == row["Quantity"].isdigit(),
         "unit price": row["UnitPrice"] in {"-11062.06", "1.005"},
         "date": row["InvoiceDate"] == "2010-12-01",
     }
@@ -222,14 +288,16 @@ def reported(installation: Installation) -> Sales:
         assert answer.status_code == httpx.codes.OK, answer.text
     items = answer.json()["items"]
     assert {item["currency"] for item in items} <= {"GBP"}
-    return {item["date"]: (item["orders"], item["units"], item["gross"]) for item in items}
+    assert all(item["net"] == item["gross"] - item["refunded"] for item in items)
+    return {item["date"]: (item["orders"], item["units"], item["gross"], item["refunded"]) for item in items}
 
 
 def difference(found: Sales, expected: Sums) -> str:
     return f"found {found}, expected {expected.sales}"
 
 
-def shipped_page(client: httpx.Client) -> list[dict[str, Any]]:
-    """The newest orders, if all of them are shipped."""
+def completed_page(client: httpx.Client) -> list[dict[str, Any]]:
+    """The newest orders of which nothing came back, if all of them are completed."""
     items: list[dict[str, Any]] = client.get("/v1/orders", params={"limit": 200}).json()["items"]
-    return items if items and all(item["fulfilment_status"] == "shipped" for item in items) else []
+    kept = [item for item in items if item["return_status"] == "none"]
+    return kept if all(item["status"] == "completed" for item in kept) else []

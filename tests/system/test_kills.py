@@ -16,6 +16,7 @@ from typing import IO
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 
 from events import codec
@@ -30,6 +31,12 @@ from tests.system.clients import Caller, Json, eur
 from tests.system.installation import Installation, distributed, environment, until, whole_log
 from tests.system.retail import Sums, copies, daily_sales, invoices_file, sums
 from tests.system.topics import assert_each_stream_counts_from_one, messages
+
+PROGRESS = """
+SELECT (SELECT max(notification_id) FROM events),
+       (SELECT count(*) FROM due_steps WHERE step IN ('confirm', 'complete'))
+"""
+"""How long the log is, and how many steps wait that orders take by themselves."""
 
 SECONDS = float(os.environ.get("ORDERLOG_TEST_SECONDS", "15"))
 SEED = int(os.environ.get("ORDERLOG_TEST_SEED", str(random.randrange(10**6))))
@@ -65,7 +72,7 @@ async def test_nothing_is_lost_or_there_twice_whatever_is_killed(
             await asyncio.to_thread(harm, installation.parts, restartable_postgres, restartable_broker, dice)
             await asyncio.wait_for(imported, SECONDS * 2 + 120)
         await asyncio.to_thread(wait_until_ready, installation.parts)
-        rows = whole_log(url)
+        rows = await asyncio.to_thread(settled_log, url)
         assert orders.retries, "no client noticed anything: nothing was tried"
         assert_each_order_once(rows, orders, expected)
         await asyncio.to_thread(assert_views_are_true, url, rows)
@@ -99,6 +106,18 @@ def wait_until_ready(parts: Sequence[Part]) -> None:
         if not part.running:
             part.spawn()  # one that found Kafka or PostgreSQL away at its start has ended, and is started again
         part.wait_until_ready()
+
+
+def settled_log(url: str) -> list[Row]:
+    """The log, when no step is left that an order takes by itself."""
+    with psycopg.connect(url, autocommit=True) as database:
+        quiet_since, seen = time.monotonic(), -1
+        while time.monotonic() - quiet_since < 3:
+            [(head, due)] = database.execute(PROGRESS).fetchall()
+            if due or head != seen:
+                quiet_since, seen = time.monotonic(), head
+            time.sleep(0.1)
+    return whole_log(url)
 
 
 # The work ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,178 @@
+"""The examples of the OpenAPI document: every command once at least, as two orders take them, and what happened then.
+
+The facts are not written down a second time: they are what the commands decide.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+
+from commands import order as orders
+from commands import product as products
+from commands.command import Command
+from commands.order import (
+    AddNote,
+    AmendOrder,
+    AnyOrderCommand,
+    CancelLines,
+    CancelOrder,
+    CompleteOrder,
+    ConfirmDelivery,
+    ConfirmOrder,
+    DecideReturn,
+    PlaceDraft,
+    PlaceHold,
+    PlaceOrder,
+    ReceiveReturn,
+    RecordAuthorization,
+    RecordCapture,
+    RecordRefund,
+    ReleaseHold,
+    ReportLost,
+    RequestReturn,
+    SetMetadata,
+    SetTags,
+    ShipItems,
+    UpdateTracking,
+    VoidAuthorization,
+)
+from commands.product import AdjustStock, AnyProductCommand, ListProduct, Product, ReceiveStock
+from events.numbers import KEY_BYTES, Numbers
+from events.order import OrderEvent
+
+Json = dict[str, Any]
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A command, and its body as it is sent."""
+
+    command: type[Command]
+    body: Json = {}
+
+
+def eur(amount: int) -> Json:
+    return {"amount": amount, "currency": "EUR"}
+
+
+def _pieces(**quantities: int) -> list[Json]:
+    return [{"line_id": name.removeprefix("line"), "quantity": quantity} for name, quantity in quantities.items()]
+
+
+CUP, POSTER = "CUP", "POSTER/A2"
+
+CATALOGUE: Mapping[str, tuple[Example, ...]] = {
+    CUP: (
+        Example(ListProduct, {"name": "A cup", "prices": [eur(250)], "stock": "tracked"}),
+        Example(ReceiveStock, {"quantity": 120, "reason": "delivery 8812"}),
+        Example(AdjustStock, {"quantity": -2, "reason": "broken"}),
+    ),
+    POSTER: (Example(ListProduct, {"name": "A poster", "prices": [eur(1999)]}),),
+}
+
+_ADDRESS = {"name": "Alice Doe", "line1": "1 Main Street", "postal_code": "10115", "city": "Berlin", "country": "DE"}
+
+WHOLE_LIFE: tuple[Example, ...] = (
+    Example(
+        PlaceOrder,
+        {
+            "customer_id": "alice",
+            "currency": "EUR",
+            "lines": [{"sku": CUP, "quantity": 2}, {"sku": POSTER, "quantity": 1}],
+            "shipping": eur(490),
+            "payment_method": "card",
+            "external_reference": "basket-4711",
+            "email": "alice@example.org",
+            "shipping_address": _ADDRESS,
+            "draft": True,
+        },
+    ),
+    Example(SetTags, {"tags": ["gift"]}),
+    Example(SetMetadata, {"metadata": {"campaign": "spring"}}),
+    Example(AddNote, {"note": "Wrap the cups one by one."}),
+    Example(PlaceDraft),
+    Example(
+        AmendOrder,
+        {
+            "lines": [{"line_id": "1", "quantity": 3}, {"line_id": "2", "quantity": 1}],
+            "discount": eur(100),
+            "expected_total": eur(3139),
+        },
+    ),
+    Example(PlaceHold, {"reason": "the address is being checked"}),
+    Example(ReleaseHold),
+    Example(RecordAuthorization, {"amount": eur(3139), "reference": "auth-1"}),
+    Example(ConfirmOrder),
+    Example(RecordCapture, {"amount": eur(3139), "reference": "auth-1"}),
+    Example(ShipItems, {"lines": _pieces(line1=2), "carrier": "DHL", "tracking_number": "00340434161094042557"}),
+    Example(UpdateTracking, {"shipment_id": "S1", "carrier": "DHL", "tracking_number": "00340434161094042558"}),
+    Example(ConfirmDelivery, {"shipment_id": "S1"}),
+    Example(ShipItems, {"lines": _pieces(line2=1)}),
+    Example(ReportLost, {"shipment_id": "S2"}),
+    Example(CancelLines, {"lines": _pieces(line1=1, line2=1), "reason": "lost on the way"}),
+    Example(RecordRefund, {"amount": eur(2568), "reference": "refund-1"}),
+    Example(CompleteOrder),
+    Example(RequestReturn, {"lines": _pieces(line1=1), "reason": "chipped"}),
+    Example(DecideReturn, {"return_id": "R1", "approved": True}),
+    Example(ReceiveReturn, {"return_id": "R1", "lines": _pieces(line1=1), "restock": False}),
+    Example(RecordRefund, {"amount": eur(285), "reference": "refund-2"}),
+    Example(RequestReturn, {"lines": _pieces(line1=1), "reason": "does not please", "return_id": "RMA-77"}),
+    Example(DecideReturn, {"return_id": "RMA-77", "approved": False}),
+)
+
+CALLED_OFF: tuple[Example, ...] = (
+    Example(PlaceOrder, {"customer_id": "alice", "currency": "EUR", "lines": [{"sku": CUP, "quantity": 2}]}),
+    Example(RecordAuthorization, {"amount": eur(500), "reference": "auth-2"}),
+    Example(VoidAuthorization, {"reference": "auth-2"}),
+    Example(CancelOrder, {"reason": "changed my mind"}),
+)
+
+ORDERS: Mapping[UUID, tuple[Example, ...]] = {
+    UUID("0192d3b4-7c51-7000-8000-000000000001"): WHOLE_LIFE,
+    UUID("0192d3b4-7c51-7000-8000-000000000002"): CALLED_OFF,
+}
+
+BEGIN = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def bodies_of(command: type[Command]) -> list[Json]:
+    """The examples of a command, as they are sent."""
+    everything = [*CATALOGUE.values(), *ORDERS.values()]
+    return [one.body for story in everything for one in story if one.command is command]
+
+
+@cache
+def facts() -> tuple[OrderEvent, ...]:
+    """All that happens to the example orders, order after order."""
+    return tuple(_decided())
+
+
+def _decided() -> Iterator[OrderEvent]:
+    shelf = {sku: _listed(sku, story) for sku, story in CATALOGUE.items()}
+    numbers = Numbers(bytes(KEY_BYTES))
+    for place, (order_id, story) in enumerate(ORDERS.items(), 1):
+        order: orders.Order | None = None
+        for minute, example in enumerate(story):
+            at = BEGIN + timedelta(minutes=minute)
+            command = example.command.model_validate({"order_id": order_id, "at": at} | example.body)
+            decision = orders.decide(cast(AnyOrderCommand, command), order, shelf, numbers.number(place))
+            for fact in decision.order:
+                order = orders.evolve(order, fact)
+                yield fact
+            for sku, moves in decision.products.items():
+                for move in moves:
+                    shelf[sku] = products.evolve(shelf[sku], move)
+
+
+def _listed(sku: str, story: tuple[Example, ...]) -> Product:
+    product: Product | None = None
+    for example in story:
+        command = example.command.model_validate({"sku": sku, "at": BEGIN} | example.body)
+        fact = products.decide(cast(AnyProductCommand, command), product)
+        assert fact is not None
+        product = products.evolve(product, fact)
+    assert product is not None
+    return product

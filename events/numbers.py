@@ -1,0 +1,101 @@
+"""The number that people read out for an order: a position in the log, scrambled, in base32 with a check symbol.
+
+Written like 7K3M-9Q2X-J: eight symbols of Crockford's base32 (www.crockford.com/base32.html: no I, L, O and U) and one
+that checks them. Each order has the position of its first event, which nothing else has, so no number is there twice;
+and the order of the numbers says nothing of the order of the positions to whoever has not the key.
+"""
+
+from hashlib import blake2b
+
+SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+LENGTH = 8
+"""Symbols before the one that checks them; five bits each."""
+
+POSITIONS = 1 << 5 * LENGTH
+"""So many numbers there are: for the positions from 0 to this, exclusive."""
+
+KEY_BYTES = 16
+
+ROUNDS = 4
+"""With as many, what a Feistel network makes cannot be told from chance, forth or back (Luby and Rackoff, 1988)."""
+
+_HALF = 5 * LENGTH // 2  # bits
+_LOW = (1 << _HALF) - 1
+_HALF_BYTES = (_HALF + 7) // 8
+_PAIRS = [first + second for first in SYMBOLS for second in SYMBOLS]
+_VALUES = {symbol: value for value, symbol in enumerate(SYMBOLS)}
+_AS_MEANT = str.maketrans(SYMBOLS.lower() + "ILOilo", SYMBOLS + "110110", "-")
+
+_TIMES_2 = [value << 1 ^ (0b100101 if value & 16 else 0) for value in range(32)]
+"""Products in the field of 32 elements, modulo x^5 + x^2 + 1, whose powers of x are all different."""
+
+
+class BadNumber(ValueError):
+    """The text is not an order number; the message says why."""
+
+
+class Numbers:
+    """The numbers of one log, by its key: a permutation of the positions."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"the key of the numbers has {len(key)} bytes; it must have {KEY_BYTES}")
+        self._rounds = [
+            blake2b(key=key, person=b"order number %d" % number, digest_size=_HALF_BYTES) for number in range(ROUNDS)
+        ]
+
+    def number(self, position: int) -> str:
+        """The number for a position. Raises ValueError for one outside `POSITIONS`."""
+        if not 0 <= position < POSITIONS:
+            raise ValueError(f"there are order numbers for positions below {POSITIONS}, not for {position}")
+        left, right = position >> _HALF, position & _LOW
+        for scramble in self._rounds:
+            left, right = right, left ^ _scrambled(scramble, right)
+        symbols = f"{_PAIRS[left >> 10]}{_PAIRS[left & 1023]}-{_PAIRS[right >> 10]}{_PAIRS[right & 1023]}"
+        return f"{symbols}-{_check(symbols.replace('-', ''))}"
+
+    def position(self, number: str) -> int:
+        """The position whose number it is. Raises `BadNumber`."""
+        value = 0
+        for symbol in read(number).replace("-", "")[:LENGTH]:
+            value = value << 5 | _VALUES[symbol]
+        left, right = value >> _HALF, value & _LOW
+        for scramble in reversed(self._rounds):
+            left, right = right ^ _scrambled(scramble, left), left
+        return left << _HALF | right
+
+
+def read(text: str) -> str:
+    """The number that somebody wrote, in the form in which it is kept.
+
+    Capitals or not, with hyphens or without; I and L are read as 1, and O as 0, as Crockford has it. Raises
+    `BadNumber` for what is not a number, or not a whole one, or has been miswritten.
+    """
+    symbols = text.strip().translate(_AS_MEANT)
+    if wrong := [symbol for symbol in symbols if symbol not in _VALUES]:
+        raise BadNumber(f"{wrong[0]!r} is not among the symbols of an order number, which are {SYMBOLS}")
+    if len(symbols) != LENGTH + 1:
+        raise BadNumber(f"an order number has {LENGTH + 1} symbols, and this one has {len(symbols)}")
+    if _check(symbols[:LENGTH]) != symbols[LENGTH]:
+        raise BadNumber("the last symbol does not fit the others: one of them is wrong, or two have changed places")
+    return f"{symbols[:4]}-{symbols[4:8]}-{symbols[8]}"
+
+
+def _scrambled(scramble: blake2b, half: int) -> int:
+    """A random-looking function from half a position to another: keyed BLAKE2b (RFC 7693)."""
+    digest = scramble.copy()
+    digest.update(half.to_bytes(_HALF_BYTES))
+    return int.from_bytes(digest.digest()) & _LOW
+
+
+def _check(symbols: str) -> str:
+    """The symbol with which these are a word of the Reed-Solomon code over 32 elements that has one check symbol.
+
+    Each place has a weight of its own, which is not 0, so one wrong symbol and any two that change places are found,
+    the check symbol included (I. S. Reed and G. Solomon, "Polynomial Codes over Certain Finite Fields", 1960).
+    Crockford's own check, modulo 37, needs the symbols * ~ $ = and U, which nobody can say and not every address keeps.
+    """
+    weighed = 0
+    for symbol in symbols:
+        weighed = _TIMES_2[weighed ^ _VALUES[symbol]]
+    return SYMBOLS[weighed]

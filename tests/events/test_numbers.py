@@ -1,0 +1,189 @@
+"""Order numbers: no two alike, none to be guessed from another, and every slip of the pen is noticed."""
+
+from collections import Counter
+from contextlib import closing
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events.log import Log
+from events.numbers import LENGTH, POSITIONS, SYMBOLS, BadNumber, Numbers, read
+from tests.services.postgres import DatabaseServer
+
+numbers = Numbers(b"sixteen octets, ")
+others = Numbers(b"sixteen octets. ")
+
+positions = st.integers(0, POSITIONS - 1)
+
+
+def bare(number: str) -> str:
+    return number.replace("-", "")
+
+
+def value(number: str) -> int:
+    symbols = bare(number)[:LENGTH]
+    return sum(SYMBOLS.index(symbol) << 5 * place for place, symbol in enumerate(reversed(symbols)))
+
+
+@given(positions)
+def test_a_number_leads_back_to_its_position(position: int) -> None:
+    assert numbers.position(numbers.number(position)) == position
+
+
+@given(positions, positions)
+def test_two_positions_have_two_numbers(one: int, another: int) -> None:
+    assert (numbers.number(one) == numbers.number(another)) == (one == another)
+
+
+@given(st.text(SYMBOLS, min_size=LENGTH, max_size=LENGTH))
+def test_every_number_belongs_to_a_position(symbols: str) -> None:
+    (number,) = [symbols + check for check in SYMBOLS if _is_number(symbols + check)]
+
+    assert bare(numbers.number(numbers.position(number))) == number
+
+
+def test_the_first_and_the_last_position_have_numbers_and_those_beyond_have_none() -> None:
+    assert numbers.position(numbers.number(0)) == 0
+    assert numbers.position(numbers.number(POSITIONS - 1)) == POSITIONS - 1
+    for beyond in (-1, POSITIONS):
+        with pytest.raises(ValueError, match=str(POSITIONS)):
+            numbers.number(beyond)
+
+
+def test_a_number_is_written_in_groups() -> None:
+    assert [len(group) for group in numbers.number(1).split("-")] == [4, 4, 1]
+
+
+# Not to be guessed -------------------------------------------------------------------------------------------
+
+
+def test_numbers_of_neighbours_have_nothing_in_common_beyond_chance() -> None:
+    """Of 20,000 neighbours each place agrees in 1 of 32, each bit in 1 of 2 (within five standard deviations), and no
+    difference between two neighbours is ever repeated."""
+    count = 20_000
+    shown = [numbers.number(position) for position in range(1, count + 2)]
+
+    agreeing = Counter(
+        place
+        for one, next_one in pairwise(map(bare, shown))
+        for place in range(LENGTH)
+        if one[place] == next_one[place]
+    )
+    differences = [value(one) ^ value(next_one) for one, next_one in pairwise(shown)]
+    flipped = [sum(difference >> bit & 1 for difference in differences) for bit in range(5 * LENGTH)]
+
+    assert all(abs(agreeing[place] - count / 32) < 5 * (count / 32 * 31 / 32) ** 0.5 for place in range(LENGTH))
+    assert all(abs(flips - count / 2) < 5 * (count / 4) ** 0.5 for flips in flipped)
+    assert len(set(differences)) == count
+
+
+def test_another_key_makes_other_numbers() -> None:
+    assert not [position for position in range(1_000) if numbers.number(position) == others.number(position)]
+
+
+@pytest.mark.parametrize("key", [b"", b"short", b"k" * 17])
+def test_a_key_of_another_length_is_refused(key: bytes) -> None:
+    with pytest.raises(ValueError, match=f"{len(key)} bytes; it must have 16"):
+        Numbers(key)
+
+
+# What people write -------------------------------------------------------------------------------------------
+
+
+def _is_number(text: str) -> bool:
+    try:
+        read(text)
+    except BadNumber:
+        return False
+    return True
+
+
+@given(positions)
+def test_one_wrong_symbol_is_noticed_wherever_it_stands(position: int) -> None:
+    number = bare(numbers.number(position))
+    wrong = [
+        number[:place] + symbol + number[place + 1 :]
+        for place in range(LENGTH + 1)
+        for symbol in SYMBOLS
+        if symbol != number[place]
+    ]
+
+    assert len(wrong) == 31 * (LENGTH + 1)
+    assert not [one for one in wrong if _is_number(one)]
+
+
+@given(positions)
+def test_two_symbols_that_change_places_are_noticed(position: int) -> None:
+    """Neighbours, which is what happens when people type, and any other two as well."""
+    number = bare(numbers.number(position))
+    for first in range(LENGTH + 1):
+        for second in range(first + 1, LENGTH + 1):
+            swapped = list(number)
+            swapped[first], swapped[second] = swapped[second], swapped[first]
+            assert _is_number("".join(swapped)) == (number[first] == number[second])
+
+
+@given(positions)
+def test_a_number_is_read_as_people_write_it(position: int) -> None:
+    number = numbers.number(position)
+    misread = bare(number).replace("0", "o").replace("1", "l")
+
+    for written in (number.lower(), bare(number), f" {number} ", misread, misread.upper(), misread.replace("l", "i")):
+        assert read(written) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "has 9 symbols, and this one has 0"),
+        ("7K3M-9Q2X", "has 9 symbols, and this one has 8"),
+        ("7K3M-9Q2X-JJ", "has 9 symbols, and this one has 10"),
+        ("7K3M-9Q2X-K", "does not fit"),
+        ("7K3M-9QX2-J", "does not fit"),
+        ("7K3M-9QU2-J", "'U' is not among the symbols"),
+        ("7K3M 9Q2X J", "' ' is not among the symbols"),
+        ("7K3M-9Q2ẞ-J", "'ẞ' is not among the symbols"),
+        ("\u0667K3M-9Q2X-J", "'\u0667' is not among the symbols"),
+        ("7K3M-9Q2\x00-J", r"'\\x00' is not among the symbols"),
+    ],
+)
+def test_what_is_not_a_number_is_told(text: str, why: str) -> None:
+    with pytest.raises(BadNumber, match=why):
+        read(text)
+    with pytest.raises(BadNumber, match=why):
+        numbers.position(text)
+
+
+def test_the_example_in_the_documents_is_a_number() -> None:
+    assert read("7K3M-9Q2X-J") == "7K3M-9Q2X-J"
+
+
+# The key -----------------------------------------------------------------------------------------------------
+
+
+def test_a_log_has_one_key_for_ever(database_url: str) -> None:
+    with closing(Log(database_url)) as log:
+        log.create()
+        with closing(log.writer()) as writer:
+            first = writer.numbers_key()
+        log.create()
+        with closing(log.writer()) as writer:
+            again = writer.numbers_key()
+
+    assert first == again
+    assert len(first) == 16
+
+
+def test_two_logs_have_two_keys(database_url: str, postgres: DatabaseServer) -> None:
+    keys = set()
+    urls = [database_url, postgres.create_database()]
+    for url in urls:
+        with closing(Log(url)) as log:
+            log.create()
+            with closing(log.writer()) as writer:
+                keys.add(writer.numbers_key())
+    postgres.drop_database(urls[1])
+
+    assert len(keys) == 2
