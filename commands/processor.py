@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from queue import Empty, SimpleQueue
 
 import msgspec
@@ -473,8 +474,9 @@ class Decider:
 
     def _forget(self) -> None:
         """Streams that were only asked about, and refused, are known too: the bound holds after every batch."""
-        for _ in range(len(self._known) - self._remember):
-            del self._known[next(iter(self._known))]
+        too_many = max(len(self._known) - self._remember, 0)
+        for stream in [*islice(self._known, too_many)]:  # in one walk: each from the front passes those that are gone
+            del self._known[stream]
 
     def _one_by_one(self, requests: list[Request], error: psycopg.Error) -> list[Reply | Exception]:
         """The database refused the batch, which validation should have made impossible: find out whose fault it is."""

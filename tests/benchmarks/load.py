@@ -45,26 +45,31 @@ class NothingAnswered(Exception):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How to load: for `seconds`, or until `count` answers; as fast as answers come, or at `rate` a second."""
+    """How to load: for `seconds`, or until `count` answers; as fast as answers come, or at `rate` a second.
+
+    Each order has so many `lines`, of different products out of SKU-1 … SKU-`skus`.
+    """
 
     connections: int = 64
     warm_up: float = 2.0
     seconds: float = 10.0
     count: int | None = None
     rate: float | None = None  # None: closed loop. Otherwise open loop, latency from the time a request was due.
+    skus: int = 1_000
+    lines: int = 3
 
 
 # What is sent -----------------------------------------------------------------------------------------------
 
 
-def order_body(choose: random.Random, skus: int, lines: int = 3) -> bytes:
+def order_body(choose: random.Random, skus: int, lines: int) -> bytes:
     """An order of `lines` different products out of SKU-1 … SKU-`skus`, without prices."""
     chosen = choose.sample(range(1, skus + 1), lines)
     wanted = [{"sku": f"SKU-{number}", "quantity": choose.randint(1, 5)} for number in chosen]
     return msgspec.json.encode({"currency": "EUR", "lines": wanted})
 
 
-def order_requests(url: str, token: str, key_prefix: str, skus: int = 1_000, seed: int = 1) -> MakeRequest:
+def order_requests(url: str, token: str, key_prefix: str, plan: Plan, seed: int = 1) -> MakeRequest:
     """POSTs of orders to `url`: the same orders for the same seed; the i-th has the key `key_prefix`-i."""
     parts = urlsplit(url)
     choose = random.Random(seed)  # the same orders in every run are the point
@@ -72,7 +77,7 @@ def order_requests(url: str, token: str, key_prefix: str, skus: int = 1_000, see
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: application/json\r\nIdempotency-Key: {key_prefix}-"
     ).encode()
-    bodies = [order_body(choose, skus) for _ in range(BODIES)]
+    bodies = [order_body(choose, plan.skus, plan.lines) for _ in range(BODIES)]
     tails = [b"\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body) for body in bodies]
     return lambda i: b"%b%d%b" % (head, i, tails[i % BODIES])
 
@@ -288,20 +293,21 @@ def percentile(ordered: list[float], percent: float) -> float:
 # In a process of its own ------------------------------------------------------------------------------------
 
 
-def load_from(cpu: int, url: str, plan: Plan, token: str, *, key_prefix: str, skus: int = 1_000, seed: int = 1) -> Load:
+def load_from(cpu: int, url: str, plan: Plan, token: str, *, key_prefix: str, seed: int = 1) -> Load:
     """The same from a child process pinned to `cpu`. Raises when the child fails; failures of requests are counted."""
     options: dict[str, object] = {
         "url": url,
         "token": token,
         "key-prefix": key_prefix,
         "cpu": cpu,
-        "skus": skus,
         "seed": seed,
         "connections": plan.connections,
         "warm-up": plan.warm_up,
         "seconds": plan.seconds,
         "count": plan.count,
         "rate": plan.rate,
+        "skus": plan.skus,
+        "lines": plan.lines,
     }
     arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
     command = [sys.executable, "-m", "tests.benchmarks.load", *arguments]
@@ -320,6 +326,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, help="measure this many answers instead")
     parser.add_argument("--rate", type=float, help="open loop: requests a second; none: closed loop")
     parser.add_argument("--skus", type=int, default=1_000, help="products there are: SKU-1 … SKU-N")
+    parser.add_argument("--lines", type=int, default=3, help="of each order, at most as many as there are products")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cpu", type=int, help="pin this process to a CPU")
     return parser.parse_args()
@@ -335,8 +342,10 @@ def main() -> None:
         seconds=given.seconds,
         count=given.count,
         rate=given.rate,
+        skus=given.skus,
+        lines=given.lines,
     )
-    make_request = order_requests(given.url, given.token, given.key_prefix, given.skus, given.seed)
+    make_request = order_requests(given.url, given.token, given.key_prefix, plan, given.seed)
     gc.disable()  # a pause here would be reported as the server's
     load = uvloop.run(send_load(given.url, plan, make_request))
     print(msgspec.json.encode(load).decode())

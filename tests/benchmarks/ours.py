@@ -16,11 +16,12 @@ from api.auth import Role
 from api.tokens import Tokens
 from projections.migrate import migrate
 from projections.tables import metadata
+from tests.benchmarks import shelves
 from tests.benchmarks.following import in_a_process
 from tests.benchmarks.load import Load, Plan
 from tests.benchmarks.processor import processor_rate
-from tests.benchmarks.servers import APPLICATION_CPU, LOAD_CPU, USABLE, Server, pin, pinned, server
-from tests.benchmarks.stage import Stage
+from tests.benchmarks.servers import APPLICATION_CPU, LOAD_CPU, ROOT, USABLE, Server, pin, pinned, server
+from tests.benchmarks.stage import PLENTY, PRODUCTS, Stage
 from tests.services.child import free_port
 from tests.services.kafka import Broker
 from tests.services.parts import ORDERLOG, SECRET_KEY
@@ -103,10 +104,51 @@ def _at_once(stage: Stage, servers: list[Server], plan: Plan) -> list[Load]:
     return asyncio.run(each())
 
 
+def tracked(stage: Stage, plan: Plan) -> Load:
+    """`POST /v1/orders` with token and idempotency key, of 10,000 products whose stock is reserved, to one process."""
+    url = stage.database("orderlog")
+    shelves.fill(url, PRODUCTS, PLENTY)
+    with orderlog(stage, ORDERLOG_DATABASE_URL=url) as running:
+        return stage.load(running, token("customer", "C-1"), plan)
+
+
+def three_lines(stage: Stage) -> Load:
+    return tracked(stage, Plan(skus=PRODUCTS))
+
+
+def flash(stage: Stage) -> tuple[list[Load], list[Load]]:
+    """Orders of one line: of any of 10,000 products, and all of the same one.
+
+    Each twice, in the order A B B A: a disk that gets slower meanwhile then slows both alike.
+    """
+    free, same = Plan(seconds=6, skus=PRODUCTS, lines=1), Plan(seconds=6, skus=1, lines=1)
+    first, *both, last = [tracked(stage, plan) for plan in (free, same, same, free)]
+    return [first, last], both
+
+
 def processor(stage: Stage) -> float:
     """Orders a second from 512 callers, without HTTP, each with an idempotency key."""
     with pinned(APPLICATION_CPU):
         return processor_rate(stage.database("processor"))["orders_per_second"]
+
+
+def loading(stage: Stage) -> dict[str, float]:
+    """Milliseconds to know a product with 1,000,000 events, after a restart."""
+    return _alone("loading", "--url", stage.database("loading"))
+
+
+def deciding() -> dict[str, float]:
+    """What decisions cost without a log."""
+    return _alone("deciding")
+
+
+def _alone(module: str, *arguments: str) -> dict[str, float]:
+    """What a benchmark prints that is a program of its own."""
+    command = [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments]
+    with pinned(APPLICATION_CPU):
+        printed = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    result: dict[str, float] = json.loads(printed)
+    return result
 
 
 # Following ---------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from eventsourcing.projection import Projection
 
 from tests.benchmarks.load import Load, Plan, load_from
 from tests.benchmarks.naive.orders import library_environment
+from tests.benchmarks.naive.products import list_products
 from tests.benchmarks.naive.projection import (
     VIEWS,
     projected_events_per_second,
@@ -33,6 +34,9 @@ from tests.services.postgres import Postgres
 SECRET_KEY = "a secret that only benchmarks know, 32 bytes or more"
 SAVES = 3_000
 PROJECTED_EVENTS = 5_000
+PRODUCTS = 10_000
+PLENTY = 1_000_000_000
+"""On hand of each product whose stock is tracked: no order is refused."""
 
 
 class RequestsFailed(Exception):
@@ -76,6 +80,14 @@ class Stage:
     def naive_with_idempotency(self) -> Load:
         with naive_server(self.database("naive"), NAIVE_IDEMPOTENCY="1") as running:
             return self.load(running, naive_token())
+
+    @cached_property
+    def naive_tracked(self) -> Load:
+        """Without idempotency, of products whose stock is reserved."""
+        url = self.database("naive")
+        list_products(library_environment(url), PRODUCTS, PLENTY)
+        with naive_server(url, NAIVE_TRACKED="1") as running:
+            return self.load(running, naive_token(), Plan(skus=PRODUCTS))
 
     @cached_property
     def library_saves(self) -> float:

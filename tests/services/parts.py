@@ -71,10 +71,7 @@ class Part:
             connection.close()
 
 
-def distributed_settings(database_url: str, bootstrap_servers: str) -> dict[str, str]:
-    """What the parts of one distributed installation share."""
-    return {
-        "ORDERLOG_DATABASE_URL": database_url,
-        "ORDERLOG_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
-        "ORDERLOG_SECRET_KEY": SECRET_KEY,
-    }
+def distributed_settings(database_url: str, bootstrap_servers: str | None) -> dict[str, str]:
+    """What the parts of one distributed installation share; without Kafka, the projections follow the log."""
+    kafka = {"ORDERLOG_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers} if bootstrap_servers else {}
+    return {"ORDERLOG_DATABASE_URL": database_url, "ORDERLOG_SECRET_KEY": SECRET_KEY, **kafka}

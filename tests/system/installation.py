@@ -89,11 +89,11 @@ def embedded(home: Path, name: str = "data", settings: Mapping[str, str] | None 
 def distributed(
     home: Path,
     database_url: str,
-    bootstrap_servers: str,
+    bootstrap_servers: str | None,
     commands: Sequence[str] = AS_DEPLOYED,
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Installation]:
-    """The parts as processes of their own. The topics must not be there."""
+    """The parts as processes of their own; with Kafka, unless None is given. The topics must not be there."""
     given = {**distributed_settings(database_url, bootstrap_servers), **(settings or {})}
     with _running(Installation(home, given, [Part(command, home, given) for command in commands])) as parts:
         yield parts

@@ -2,6 +2,7 @@
 
 `uvicorn tests.benchmarks.naive.app:app`, with the library's settings and NAIVE_SECRET_KEY in the environment.
 NAIVE_IDEMPOTENCY=1 also remembers Idempotency-Keys; without it the baseline does less than ours, in its favour.
+NAIVE_TRACKED=1 reserves the stock of the products, which must be in the database.
 """
 
 import os
@@ -15,6 +16,7 @@ from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, Field
 
 from tests.benchmarks.naive.orders import Line, Order, Orders, Status
+from tests.benchmarks.naive.products import OutOfStock, Shop
 from tests.benchmarks.naive.remembered import RememberedAnswers
 from tests.benchmarks.naive.token import customer_of
 
@@ -49,7 +51,7 @@ class OrderView(BaseModel):
 
 
 app = FastAPI()
-orders = Orders()
+orders = Shop() if os.environ.get("NAIVE_TRACKED") == "1" else Orders()
 remembered = RememberedAnswers(os.environ) if os.environ.get("NAIVE_IDEMPOTENCY") == "1" else None
 oauth2_scheme = OAuth2PasswordBearer(tokenUrl="token")
 
@@ -98,7 +100,10 @@ def place_order(
         answer = remembered.find(idempotency_key)
         if answer is not None:
             return OrderView.model_validate_json(answer)
-    placed = view(orders.place_order(customer_id, body.currency, [priced(line) for line in body.lines]))
+    try:
+        placed = view(orders.place_order(customer_id, body.currency, [priced(line) for line in body.lines]))
+    except OutOfStock as short:
+        raise HTTPException(status.HTTP_409_CONFLICT, f"Too few are left of {short}") from short
     if remembered is not None and idempotency_key is not None:
         remembered.keep(idempotency_key, placed.model_dump_json())
     return placed
