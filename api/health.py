@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 import msgspec
+import psycopg
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -51,6 +52,8 @@ async def _reason(name: str, check: Check) -> str | None:
             return await check()
     except TimeoutError:
         return f"did not answer within {CHECKED_WITHIN:g} s"
+    except psycopg.Error as error:  # a pool that has no connection to give says so in an error of this kind too
+        return f"the database does not answer: {error}"
     except Exception as error:
         log.exception("readiness check failed", part=name)
         return type(error).__name__
