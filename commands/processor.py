@@ -348,7 +348,9 @@ class Decider:
         self._locked_batches = max(self._locked_batches - 1, 0)
         known_answers = self._begin([request.key for request in requests if request.key])
         if self._in_doubt is None:
+            asked = len(requests)
             join()
+            known_answers |= self._writer.answers([request.key for request in requests[asked:] if request.key])
         if self._in_doubt is not None and (settled := self._settled(requests)) is not None:
             return settled
         batch = _Batch(self, known_answers)

@@ -286,8 +286,11 @@ class Writer:
             connection.execute(LOCK)
             news = connection.cursor(binary=True).execute(READ, (after, FAR_BEHIND + 1))
             known = connection.cursor(binary=True).execute(ANSWERS, (_array(keys),)) if keys else None
-        answers = (StoredAnswer(row[0].hex, row[1].hex, row[2], row[3]) for row in known.fetchall()) if known else ()
-        return cast(list[Row], news.fetchall()), {answer.key: answer for answer in answers}
+        return cast(list[Row], news.fetchall()), _answers(known.fetchall()) if known else {}
+
+    def answers(self, keys: Sequence[str]) -> dict[str, StoredAnswer]:
+        """What is known for more keys, of commands that came when the lock was had. One round trip, for none none."""
+        return _answers(self._rows(ANSWERS, (_array(keys),))) if keys else {}
 
     def append(self, rows: Sequence[Row], answers: Sequence[StoredAnswer]) -> None:
         """Append under the lock that `begin` took, and give it back; on disk when it returns. One round trip."""
@@ -315,6 +318,11 @@ class Writer:
 
     def _rows(self, query: str, parameters: tuple[Any, ...] | dict[str, Any]) -> list[tuple[Any, ...]]:
         return self.connection.cursor(binary=True).execute(query, parameters).fetchall()
+
+
+def _answers(rows: Iterable[tuple[Any, ...]]) -> dict[str, StoredAnswer]:
+    answers = (StoredAnswer(row[0].hex, row[1].hex, row[2], row[3]) for row in rows)
+    return {answer.key: answer for answer in answers}
 
 
 def _parameters(rows: Sequence[Row], answers: Sequence[StoredAnswer]) -> tuple[Any, ...]:

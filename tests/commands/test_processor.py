@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import msgspec
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from commands.order import Order, PlaceOrder
 from commands.processor import (
@@ -29,7 +30,7 @@ from events.log import Log, StoredAnswer
 from events.numbers import Numbers
 from events.order import OrderPlaced
 from events.product import StockReceived, StockReserved
-from tests.commands.asking import answer, asking, ids, recorded, request
+from tests.commands.asking import answer, asking, ids, read, recorded, request
 from tests.examples import (
     NOON,
     ORDER,
@@ -268,6 +269,29 @@ async def test_what_comes_while_the_lock_is_waited_for_joins_the_batch(log: Log)
         assert all(answer.accepted for answer in answers)
         assert not (await unknown).accepted  # its product was not known: it is loaded before the lock, next time
     assert ask.processor.batches - batches == 2
+
+
+async def test_a_repeated_command_that_joins_a_batch_costs_it_nothing(log: Log) -> None:
+    """It is answered from what is kept, and its neighbours are committed with the batch, once."""
+    again = place_order(wanted("CUP", 1), order_id=uuid4())
+    async with asking(log) as ask:
+        await ask.one(list_cup(stock="untracked"))
+        first = await ask.one(again, key="again")
+        batches = ask.processor.batches
+        ask.processor._decider._locked_batches = 9
+        with capture_logs() as said, psycopg.connect(log.url) as other:
+            other.execute("LOCK TABLE events IN EXCLUSIVE MODE")
+            waiting = asyncio.create_task(ask.one(place_order(wanted("CUP", 1), order_id=uuid4()), new=True))
+            await lock_waited_for(log.url)
+            repeated = ask.processor.submit(request(again, "again"))
+            await asyncio.sleep(0)
+            other.commit()
+            assert (await waiting).accepted
+            reply = await repeated
+        assert reply.replayed
+        assert read(reply) == first
+        assert said == []  # the database did not refuse the batch
+    assert ask.processor.batches - batches == 1
 
 
 async def lock_waited_for(url: str) -> None:
