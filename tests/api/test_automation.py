@@ -94,7 +94,7 @@ async def waiting(edge: Edge) -> list[tuple[str, str]]:
         return await rows.fetchall()
 
 
-async def until(so: Callable[[], bool], within: float = 30) -> None:
+async def until(so: Callable[[], bool], within: float = 60) -> None:
     async with asyncio.timeout(within):
         while not so():  # noqa: ASYNC110  it is in the database
             await asyncio.sleep(0.02)

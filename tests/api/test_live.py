@@ -110,7 +110,7 @@ class Client:
         assert answer["id"] == name
         return str(answer["cursor"])
 
-    async def next(self, kind: str | None = None, within: float = 10) -> dict[str, Any]:
+    async def next(self, kind: str | None = None, within: float = 60) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), within))
         assert kind in (None, message["type"]), message
         return message
@@ -178,7 +178,7 @@ async def shop(database_url: str) -> AsyncIterator[Shop]:
         yield one
 
 
-async def until(condition: Callable[[], object], within: float = 10) -> None:
+async def until(condition: Callable[[], object], within: float = 60) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not come to be"

@@ -278,7 +278,7 @@ async def test_unknown_keys_are_asked_for_no_oftener_than_allowed(issuer: Issuer
     assert issuer.asked == [DISCOVERY, KEYS]
 
 
-async def until(so: Any, within: float = 20) -> None:
+async def until(so: Any, within: float = 60) -> None:
     deadline = time.monotonic() + within
     while not await so():
         assert time.monotonic() < deadline, "it did not come to be"

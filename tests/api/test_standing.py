@@ -33,7 +33,7 @@ async def looking(standing: Standing) -> AsyncIterator[None]:
     await asyncio.gather(work, return_exceptions=True)
 
 
-async def until_refused(edge: Edge, headers: dict[str, str], within: float = 20) -> None:
+async def until_refused(edge: Edge, headers: dict[str, str], within: float = 60) -> None:
     deadline = time.monotonic() + within
     while (answer := await edge.client.get("/v1/auth/me", headers=headers)).status_code == 200:
         assert time.monotonic() < deadline, "it is still believed"

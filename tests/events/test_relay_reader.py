@@ -84,14 +84,14 @@ def remove_topics(cluster: Cluster) -> None:
     if present := names & set(admin.list_topics(timeout=10).topics):
         for removed in admin.delete_topics(list(present), operation_timeout=10).values():
             removed.result()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while names & set(admin.list_topics(timeout=10).topics):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
 def read_topics(
-    cluster: Cluster, count: int, *, within: float = 30, isolation: str = "read_committed"
+    cluster: Cluster, count: int, *, within: float = 60, isolation: str = "read_committed"
 ) -> list[Recorded]:
     """All there is in the topics of events, once there are `count`; partition by partition in order."""
     consumer = Consumer(

@@ -54,7 +54,7 @@ class Scene:
         self._relays.append(RelayProcess(self.url, self.kafka.bootstrap_servers, folder))
         return self._relays[-1]
 
-    def wait_for_progress(self, within: float = 30) -> None:
+    def wait_for_progress(self, within: float = 60) -> None:
         """Until transactions have been written since now."""
         before, deadline = self._transactions(), time.monotonic() + within
         while self._transactions() < before + 4:
@@ -229,7 +229,7 @@ def away(server: Broker) -> Iterator[None]:
 def elected(relays: list[RelayProcess]) -> RelayProcess:
     """The one that said last that it is elected."""
     said: dict[float, RelayProcess] = {}
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not said:
         assert time.monotonic() < deadline
         for relay in relays:

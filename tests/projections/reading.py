@@ -65,7 +65,7 @@ class ReadSide:
         await until(lambda: difference(expected, written(self.url, ALL_TABLES)), within)
 
 
-async def until(what_is_missing: Callable[[], object], within: float = 20) -> None:
+async def until(what_is_missing: Callable[[], object], within: float = 60) -> None:
     """Wait until nothing is missing."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within

@@ -133,7 +133,7 @@ async def reading(url: str, **settings: Any) -> AsyncIterator[Changes]:
             await reader.stop()
 
 
-async def until(condition: Callable[[], object], within: float = 10) -> None:
+async def until(condition: Callable[[], object], within: float = 60) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not come to be"

@@ -75,7 +75,7 @@ class Child:
                 raise StartFailed(f"{self._name} did not answer within {within:.0f} s; {self._end_of_log()}")
             time.sleep(0.05)
 
-    def end(self, by: Signals, within: float = 30) -> None:
+    def end(self, by: Signals, within: float = 60) -> None:
         """Send the signal and wait for the end; one that has not ended `within` seconds is killed."""
         self._process.send_signal(by)
         try:

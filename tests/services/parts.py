@@ -53,7 +53,7 @@ class Part:
         assert self._child is not None
         self._child.wait_until(lambda: self._answers(path), within)
 
-    def end(self, by: Signals = SIGTERM, within: float = 10) -> None:
+    def end(self, by: Signals = SIGTERM, within: float = 60) -> None:
         if self._child is not None and self._child.running:
             self._child.end(by, within)
 

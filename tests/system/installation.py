@@ -157,7 +157,7 @@ def orderlog(
     return done
 
 
-def until(what: Callable[[], T], within: float = 30, *, says: Callable[[], object] = str, pause: float = 0.05) -> T:
+def until(what: Callable[[], T], within: float = 60, *, says: Callable[[], object] = str, pause: float = 0.05) -> T:
     """Wait until it is something, and return it."""
     deadline = time.monotonic() + within
     while not (found := what()):

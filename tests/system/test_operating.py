@@ -67,7 +67,7 @@ async def test_a_read_that_waits_does_not_hold_up_the_end_of_its_process(home: P
         headers = {"consistency-token": written.headers["consistency-token"], "prefer": "wait=10"}
         reading = asyncio.create_task(staff.http.get("/v1/products", headers=headers))
         waiting = {"orderlog_readers_waiting": 1.0}
-        await asyncio.to_thread(until, lambda: waiting.items() <= measured(part).items(), 5)
+        await asyncio.to_thread(until, lambda: waiting.items() <= measured(part).items())
         await asyncio.to_thread(part.end, within=5)
         assert (await reading).headers["consistency"] == "stale"
     assert part.exit_code == 0
