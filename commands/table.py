@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sized
 from enum import Enum
+from functools import cache
 from typing import Protocol
 
 from commands.amending import AmendOrder
@@ -129,8 +130,14 @@ class Situation(Protocol):
 
 def allowed_commands(order: Situation) -> tuple[str, ...]:
     """The commands that may succeed as things stand, as far as a look at the whole order tells."""
-    hopeless = {name for names, is_so in _HOPELESS if is_so(order) for name in names}
-    return tuple(name for name in ALLOWED[order.status] if name not in hopeless)
+    return _allowed(order.status, tuple([is_so(order) for _, is_so in _HOPELESS]))
+
+
+@cache
+def _allowed(status: str, hopeless: tuple[bool, ...]) -> tuple[str, ...]:
+    """There are few situations, and looking one up is much faster than working it out for every order."""
+    out = {name for (names, _), is_so in zip(_HOPELESS, hopeless, strict=True) if is_so for name in names}
+    return tuple(name for name in ALLOWED[status] if name not in out)
 
 
 _HOPELESS: tuple[tuple[tuple[str, ...], Callable[[Situation], bool]], ...] = (

@@ -42,10 +42,11 @@ def payment_status(total: int, authorized: int, captured: int, refunded: int) ->
 
 
 def fulfilment_status(lines: Iterable[Quantities]) -> FulfilmentStatus:
-    counted = list(lines)
-    wanted = sum(line.quantity - line.cancelled for line in counted)
-    shipped = sum(line.shipped - line.lost for line in counted)
-    delivered = sum(line.delivered for line in counted)
+    wanted = shipped = delivered = 0
+    for line in lines:
+        wanted += line.quantity - line.cancelled
+        shipped += line.shipped - line.lost
+        delivered += line.delivered
     if not wanted:
         return "none"
     if delivered:
@@ -56,8 +57,10 @@ def fulfilment_status(lines: Iterable[Quantities]) -> FulfilmentStatus:
 
 
 def return_status(lines: Iterable[Quantities]) -> ReturnStatus:
-    counted = list(lines)
-    returned = sum(line.returned for line in counted)
+    returned = delivered = 0
+    for line in lines:
+        returned += line.returned
+        delivered += line.delivered
     if not returned:
         return "none"
-    return "returned" if returned >= sum(line.delivered for line in counted) else "partly_returned"
+    return "returned" if returned >= delivered else "partly_returned"
