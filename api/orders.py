@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from api import answers, consistency, errors, exchanges, ids, refusals, shapes
+from api import answers, consistency, errors, exchanges, ids, refusals, shapes, whole
 from api.answers import JSON, Answer
 from api.auth import Caller, Verifier, must_write
 from api.errors import Place, Problem
@@ -37,6 +37,7 @@ from commands.processor import (
     Unavailable,
 )
 
+_PRICED = (PlaceOrder, AmendOrder)
 _RIDES_IN = {route.command: route.rides_in for route in ROUTES}
 _REPLAYED = (b"idempotency-replayed", b"true")
 
@@ -71,6 +72,7 @@ class Commands:
         headers = ids.told_back(given, request_id)
         told: dict[bytes, bytes] = {}
         scope["told"] = told
+        give = whole.of(scope)
         try:
             answer, replayed = await self._answered(*found, scope, receive, request_id)
             outcome = "replayed" if replayed else _outcome(answer)
@@ -80,9 +82,10 @@ class Commands:
             with bound_contextvars(request_id=request_id, traceparent=ids.traceparent_from(given)):
                 problem = exchanges.of(error)
             answer, replayed, outcome = problem.answer(request_id), False, problem.code
-        if told:
-            headers = (*headers, *told.items())
-        await answer.send(send, (*headers, _REPLAYED) if replayed else headers)
+            give = None  # it may say that the connection is closed
+        headers = (*headers, *told.items(), _REPLAYED) if replayed else (*headers, *told.items())
+        if give is None or not give(answer.status, (*answer.headers, *headers), answer.body):
+            await answer.send(send, headers)
         route = found[0]
         self._requests.decided(route.command.__name__, outcome)
         self._requests.answered(route.method, route.path, answer.status, begun)
@@ -163,7 +166,7 @@ def _command(route: Route, about: str | None, fields: dict[str, Any], caller: Ca
         raise errors.invalid([*misplaced, *errors.places(error)]) from None
     if misplaced:
         raise errors.invalid(misplaced)
-    if caller.customer_id is not None and isinstance(command, PlaceOrder | AmendOrder):
+    if caller.customer_id is not None and isinstance(command, _PRICED):
         _at_our_prices(command)
     return cast(AnyCommand, command), new
 

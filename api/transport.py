@@ -4,10 +4,13 @@ uvicorn writes the head and the body of an answer apart, and each write costs mo
 """
 
 import asyncio
+from functools import partial
 from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from api import whole
 from api.errors import Problem
 from api.ids import new_request_id
 
@@ -65,6 +68,11 @@ class Http(HttpToolsProtocol):
         self._head += len(data)
         if self._head > LARGEST_HEAD and not self.transport.is_closing():
             self._refuse(Problem("headers-too-large", f"Request line and headers may have {LARGEST_HEAD} bytes."))
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            cast(Scope, self.scope)["extensions"] = {whole.EXTENSION: partial(whole.give, self.cycle)}
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Problem("bad-request", msg))

@@ -5,21 +5,28 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, ClassVar, cast
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.app import create_app
+from api.transport import Http
+from api.whole import give
 from tests.api.edge import ALICE, Edge, an_edge, an_order
 from tests.services.postgres import Postgres
 
 
 @asynccontextmanager
-async def served(edge: Edge) -> AsyncIterator[int]:
-    """The port of a server that runs as long as the block."""
+async def served(edge: Edge, http: type[asyncio.Protocol] = Http) -> AsyncIterator[int]:
+    """The port of a server that runs as long as the block; it speaks HTTP as ours do, unless told otherwise."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(edge.parts), lifespan="off", log_level="warning", ws="none"))
+        config = uvicorn.Config(
+            create_app(edge.parts), http=http, lifespan="off", log_level="warning", ws="none", date_header=False
+        )
+        server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve([listening]))
         while not server.started:  # noqa: ASYNC110  the server offers no event to wait for
             await asyncio.sleep(0.01)
@@ -45,13 +52,19 @@ class Caller:
         return int(head[0].split()[1]), headers, await self.reader.readexactly(int(headers.get("content-length", 0)))
 
 
-@pytest.fixture
-async def caller(edge: Edge) -> AsyncIterator[Caller]:
-    await edge.listed()
-    async with served(edge) as port:
+@asynccontextmanager
+async def calling(edge: Edge, http: type[asyncio.Protocol] = Http) -> AsyncIterator[Caller]:
+    async with served(edge, http) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         yield Caller(edge, reader, writer)
         writer.close()
+
+
+@pytest.fixture
+async def caller(edge: Edge) -> AsyncIterator[Caller]:
+    await edge.listed()
+    async with calling(edge) as caller:
+        yield caller
 
 
 async def test_a_body_in_chunks_is_put_together(caller: Caller) -> None:
@@ -103,6 +116,40 @@ async def test_a_connection_serves_one_request_after_another(caller: Caller) -> 
     caller.writer.write(request + request)
 
     assert [(await caller.answer())[0] for _ in range(2)] == [201, 201]
+
+
+async def test_an_answer_in_one_piece_is_the_one_that_uvicorn_sends_in_two(edge: Edge) -> None:
+    """Byte for byte: the second is the first's, replayed; and so is a refusal, and one that ends the connection."""
+    await edge.listed()
+    body = json.dumps(an_order()).encode()
+    sent = [f"Request-Id: r-{number}" for number in range(3)]
+
+    async def answers(http: type[asyncio.Protocol]) -> list[tuple[int, dict[str, str], bytes]]:
+        async with calling(edge, http) as caller:
+            found = []
+            for headers in ([sent[0]], [sent[1], 'If-Match: "7"'], [sent[2], "Connection: close"]):
+                caller.writer.write(caller.head(f"Content-Length: {len(body)}", *headers) + body)
+                found.append(await caller.answer())
+            assert await caller.reader.read() == b""
+        return found
+
+    await answers(Http)  # so that all that are compared are replays
+    whole, uvicorns = await answers(Http), await answers(HttpToolsProtocol)
+
+    assert [status for status, _, _ in whole] == [201, 201, 201]
+    assert whole == uvicorns
+
+
+def test_a_header_that_would_become_two_is_not_sent() -> None:
+    class Cycle:
+        response_started = disconnected = False
+        keep_alive = True
+        flow = type("Flow", (), {"write_paused": False})
+        default_headers: ClassVar[list[tuple[bytes, bytes]]] = []
+
+    for value in (b"a\r\nset-cookie: b", b"a\nb", b"a\rb", b"a\0b"):
+        with pytest.raises(ValueError, match="a header would have become two"):
+            give(cast(Any, Cycle()), 200, [(b"etag", value)], b"")
 
 
 async def test_a_command_while_the_database_is_away_may_be_sent_again(restartable_postgres: Postgres) -> None:
