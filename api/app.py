@@ -6,13 +6,13 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp
 
 from api import identity, views
+from api.cors import Cors
 from api.errors import TYPES, Problem
 from api.exchanges import Exchanges, as_response
 from api.health import measured
@@ -24,23 +24,6 @@ from api.parts import Parts
 from api.problems import problem_list, problem_page
 from api.routes import methods_of
 
-EXPOSED = (
-    "ETag",
-    "Location",
-    "Link",
-    "Consistency-Token",
-    "Consistency",
-    "Preference-Applied",
-    "Idempotency-Replayed",
-    "Request-Id",
-    "Retry-After",
-    "RateLimit",
-    "RateLimit-Policy",
-    "WWW-Authenticate",
-)
-"""Response headers that a page of another origin may read."""
-
-
 PAGE_POLICY = "default-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """What our pages may do in a browser: nothing but show themselves and read from here."""
 
@@ -50,13 +33,7 @@ def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     requests = Requests()
     edge: ASGIApp = Commands(_reads(parts, routes, requests), parts.processor, parts.tokens, requests, parts.limits)
     if parts.cors_origins:
-        edge = CORSMiddleware(
-            edge,
-            allow_origins=parts.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH"],
-            allow_headers=["*"],
-            expose_headers=EXPOSED,
-        )
+        edge = Cors(edge, parts.cors_origins)
     return edge
 
 
@@ -91,8 +68,14 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> Fas
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    """FastAPI knows the reads only: a path that takes commands is not missing, it takes another method."""
-    if isinstance(error, HTTPException) and error.status_code in (404, 405) and (more := methods_of(request.url.path)):
-        allowed = {*(error.headers or {}).get("Allow", "").split(", "), *more} - {""}
+    """A path that takes another method is not missing; the framework knows one route's methods, and no command's."""
+    missed = isinstance(error, HTTPException) and error.status_code in (404, 405)
+    if missed and (allowed := methods_of(request.scope) | _read_methods(request)):
         error = HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
     return as_response(request, error)
+
+
+def _read_methods(request: Request) -> set[str]:
+    asked = [(method, {**request.scope, "method": method}) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+    routes = request.app.routes
+    return {method for method, scope in asked if any(one.matches(scope)[0] is Match.FULL for one in routes)}

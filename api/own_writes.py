@@ -4,6 +4,7 @@ import time
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from pydantic import WithJsonSchema
 
 from api import consistency
 from api.consistency import Preference, Token
@@ -73,9 +74,14 @@ class OwnWrites:
 
 async def own_writes(
     request: Request,
-    consistency_token: Annotated[str | None, Header(description="of a write: the answer shall include it")] = None,
+    consistency_token: Annotated[
+        str | None,
+        WithJsonSchema({"type": "string", "pattern": consistency.FORM}),
+        Header(description="of a write: the answer shall include it"),
+    ] = None,
     prefer: Annotated[
         list[str] | None,
+        WithJsonSchema({"type": "string"}),
         Header(
             description="wait=2: so many seconds for the answer to include the write; handling=strict: or no answer",
         ),

@@ -139,11 +139,17 @@ def _after_products(scope: Scope) -> bytes:
 
 
 def _unquoted(text: bytes) -> str:
-    return unquote_to_bytes(text).decode("utf-8", "replace")
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")  # what is not UTF-8 is no SKU
 
 
-def methods_of(path: str) -> set[str]:
-    """The methods that a path has among the commands."""
-    return {
-        method for method in ("POST", "PUT") if route_of({"method": method, "path": path, "raw_path": None}) is not None
-    }
+def methods_of(scope: Scope) -> set[str]:
+    """The methods that the path of a request has among the commands."""
+    return {method for method in ("POST", "PUT") if route_of({**scope, "method": method}) is not None}
+
+
+def sku_of(scope: Scope) -> str | None:
+    """The SKU in the path of a product, as text; its slashes are sent as %2F."""
+    if not scope["path"].startswith(_PRODUCTS):
+        return None
+    sku = _after_products(scope)
+    return _unquoted(sku) if sku and b"/" not in sku else None

@@ -7,7 +7,10 @@ from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.routing import Match
+from starlette.types import Scope
 
 from api.auth import Caller
 from api.current import current_order
@@ -17,6 +20,7 @@ from api.own_writes import Own
 from api.parts import Parts
 from api.refusals import refused_read
 from api.requests import single
+from api.routes import sku_of
 from api.shapes import encode, order_view
 from commands.command import Reference, Sku
 from commands.order import Order, Status
@@ -177,7 +181,21 @@ async def products(wanted: Annotated[Wanted, Query()], caller: Reader, parts: Gi
     return _page("/v1/products", wanted, ProductPage(items, more))
 
 
-@router.get("/v1/products/{sku:path}", summary="A product and its stock", tags=["products"])
+class _OneSku(APIRoute):
+    """The path is decoded before a route is chosen, and a SKU with a slash looks like a command: take it as it came."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        sku = sku_of(scope)
+        if sku is None:
+            return Match.NONE, {}
+        match, inner = super().matches({**scope, "path": "/v1/products/sku"})
+        return match, {**inner, "path_params": {"sku": sku}}
+
+
+by_sku = APIRouter(route_class=_OneSku)
+
+
+@by_sku.get("/v1/products/{sku}", summary="A product and its stock", tags=["products"])
 async def product(sku: Sku, request: Request, caller: Reader, parts: Given, own: Own) -> Response:  # noqa: ARG001  who may
     await own.seen_by("stock_levels", stream=product_stream(sku))
     view = await parts.queries.product(sku)
@@ -185,6 +203,9 @@ async def product(sku: Sku, request: Request, caller: Reader, parts: Given, own:
         raise refused_read(NoSuchProduct())
     own.shows(view.version)
     return _tagged(request, view.version, view)
+
+
+router.include_router(by_sku)
 
 
 @router.get("/v1/reports/daily-sales", summary="Sales by day and currency", tags=["reports"])

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import gc
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp
 
 from api import shapes
 from api.accounts import Accounts
+from api.answers import SECURITY_HEADERS
 from api.app import create_app
 from api.auth import Verifier
 from api.automation import Automation
@@ -32,11 +34,12 @@ from api.measures import OfChecks, OfListeners, OfProjections, OfWrites, Operate
 from api.oidc import Jwks
 from api.parts import Check, Identity, Parts
 from api.passwords import Passwords
+from api.protocol import ClientLimits, within
 from api.settings import Settings, secret_key
 from api.sign_in import SignIn
 from api.standing import Standing
 from api.tokens import Tokens
-from api.transport import Http
+from api.websocket import WebSocket
 from commands.processor import Processor
 from events.log import Log
 from events.relay import Relay
@@ -51,16 +54,11 @@ from projections.migrate import migrate
 from projections.queries import Queries
 from projections.worker import Worker
 
+OTHER_FILES = 200
+"""That a process has open besides the connections of clients."""
+
 GRACE = 3
 """Seconds that requests under way have to finish when the process is asked to stop."""
-
-SECURITY_HEADERS = [
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
-    ("referrer-policy", "no-referrer"),
-]
-"""Of every answer, the server's own included: it puts them in front of each without looking at it. Strict-Transport-
-Security is said by what ends TLS, which is not us."""
 
 log = structlog.get_logger()
 
@@ -343,6 +341,7 @@ class Server(uvicorn.Server):
 
 def listen(settings: Settings, port: int, setting: str = "ORDERLOG_PORT") -> socket.socket:
     """The socket to serve on. Raises `CannotStart`, which names the port's setting, when the port is in use."""
+    _allow_files(2 * (settings.connections + OTHER_FILES))
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -357,13 +356,29 @@ def listen(settings: Settings, port: int, setting: str = "ORDERLOG_PORT") -> soc
     return listener
 
 
-def http_server(edge: Edge) -> Server:
+def _allow_files(wanted: int) -> None:
+    """As many open files as that, as far as the system lets us: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted // 2:
+            log.warning("ORDERLOG_CONNECTIONS asks for more files than may be open", open_files=allowed)
+
+
+def client_limits(settings: Settings) -> ClientLimits:
+    return ClientLimits(
+        settings.header_timeout.total_seconds(), settings.body_timeout.total_seconds(), settings.connections
+    )
+
+
+def http_server(edge: Edge, limits: ClientLimits = ClientLimits()) -> Server:  # noqa: B008  it is frozen
     return Server(
         uvicorn.Config(
             edge.app,
             loop="none",
-            http=Http,
-            ws="websockets-sansio",
+            http=within(limits),
+            ws=WebSocket,
             ws_per_message_deflate=False,
             ws_max_size=1024 * 1024,
             lifespan="off",
@@ -372,7 +387,7 @@ def http_server(edge: Edge) -> Server:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            headers=SECURITY_HEADERS,
+            headers=[(name.decode(), value.decode()) for name, value in SECURITY_HEADERS],
             backlog=4096,
             timeout_graceful_shutdown=GRACE,
         ),

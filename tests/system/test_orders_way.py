@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,6 +16,7 @@ from tests.system.clients import Caller, Json, eur
 from tests.system.conftest import DISTRIBUTED, EMBEDDED
 from tests.system.installation import Installation
 from tests.system.topics import assert_each_stream_counts_from_one, messages
+from tests.texts import HOSTILE
 
 
 class People:
@@ -248,3 +250,28 @@ def total(report: Json) -> tuple[int, int, int]:
         sum(item["units"] for item in of_euros),
         sum(item["gross"] for item in of_euros),
     )
+
+
+async def test_hostile_text_comes_through_the_log_the_topics_and_the_views_as_it_is(
+    people: People, installation: Installation
+) -> None:
+    sku = f"🦄/ß?# {uuid4().hex[:8]}"
+    orders = {}
+    async with people.staff.listening() as listener:
+        for text in HOSTILE.values():
+            await people.staff.put(f"/v1/products/{quote(sku, safe='')}", {"name": text, "prices": [eur(1)]})
+            said: Json = {"customer_id": text, "external_reference": text, "metadata": {text: text}}
+            order = await people.staff.asked("/v1/orders", an_order(sku, **said))
+            orders[order["order_id"]] = text
+            assert (await listener.hears())["order"] == order
+            assert {name: order[name] for name in said} == said
+    for order_id, text in orders.items():
+        history = await people.staff.sees(f"/v1/orders/{order_id}/events", lambda seen: bool(seen["items"]))
+        assert history["items"][0]["data"]["metadata"] == {text: text}
+        listed = await people.staff.sees("/v1/orders", lambda seen: bool(seen["items"]), customer_id=text)
+        assert ids(listed) == [order_id]
+    if installation.bootstrap_servers is not None:
+        rows = len(await asyncio.to_thread(installation.log))
+        told = {one.key: one.value for one in await asyncio.to_thread(messages, installation.bootstrap_servers, rows)}
+        assert {one: told[one]["customer_id"] for one in orders} == orders
+        assert told[sku]["name"] == text
