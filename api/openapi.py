@@ -9,10 +9,10 @@ import msgspec
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
+from api import batch, batch_document, identity
 from api.answers import JSON
 from api.errors import PROBLEMS, Place
 from api.examples import bodies_of, facts
-from api.identity import OPERATIONS
 from api.issuing import Operation
 from api.oauth import FORM, TITLES
 from api.refusals import STATUS
@@ -23,6 +23,8 @@ from events.order import OrderEvent
 from projections.shapes import OrderView, ProductView
 
 Json = dict[str, Any]
+
+OPERATIONS = identity.OPERATIONS | batch.OPERATIONS
 
 VERSION = "1"
 _SCHEMAS = "#/components/schemas/"
@@ -68,6 +70,7 @@ def document(routes: Sequence[BaseRoute]) -> Json:
             _complete(path, method, operation, schemas)
     for route in ROUTES:
         described["paths"].setdefault(route.path, {})[route.method.lower()] = _command(route, schemas)
+    batch_document.complete(described["paths"]["/v1/orders:batch"]["post"], schemas)
     described["components"]["securitySchemes"] = {
         "bearer": {
             "type": "http",
@@ -202,9 +205,14 @@ def _command(route: Route, schemas: dict[str, Json]) -> Json:
         },
         "responses": {
             str(route.success): {"description": "so it is", "headers": headers, "content": answered},
-            **_problems([400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503]),
+            **_problems([400, 401, 403, 404, 409, 412, 413, 415, 422, *_conditional(route), 429, 500, 503]),
         },
     }
+
+
+def _conditional(route: Route) -> list[int]:
+    """What may be demanded to be for one version (RFC 6585) is what changes an order that is there."""
+    return [428] if route.about == "order_id" and route is not PLACE else []
 
 
 def _body(route: Route, schemas: dict[str, Json]) -> Json:

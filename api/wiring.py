@@ -32,6 +32,7 @@ from api.measures import OfChecks, OfListeners, OfProjections, OfWrites, Operate
 from api.oidc import Jwks
 from api.parts import Check, Identity, Parts
 from api.passwords import Passwords
+from api.routes import ON_ORDER
 from api.settings import Settings, secret_key
 from api.sign_in import SignIn
 from api.standing import Standing
@@ -200,6 +201,7 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             notes={} if projecting else lag,
             sources=[*(one.measure for one in measures), *operated.sources],
             limits=Limits(Quota.parse(settings.rate_limit)) if settings.rate_limit else None,
+            versioned=frozenset(ON_ORDER[name].command for name in settings.require_if_match),
             cors_origins=settings.cors_origins,
         )
         automation = Automation(

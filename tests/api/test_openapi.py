@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api import identity
+from api import batch, identity
 from api.examples import bodies_of
 from api.openapi import document
 from api.routes import ROUTES
@@ -13,7 +13,7 @@ from api.views import router
 from events.codec import TYPES
 from tests.api.edge import Edge
 
-DOCUMENT: dict[str, Any] = json.loads(json.dumps(document([*router.routes, *identity.router.routes])))
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(document([*router.routes, *batch.router.routes, *identity.router.routes])))
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
 
