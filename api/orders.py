@@ -168,7 +168,7 @@ _NOT_TAKEN: Mapping[type[Exception], tuple[str, str, tuple[bytes, bytes] | None]
     # the processor has logged why
     Failed: ("internal-error", "Nothing was changed. The error was logged under this request_id.", None),
 }
-NOT_TAKEN = (Unavailable, *_NOT_TAKEN)
+NOT_TAKEN: tuple[type[Exception], ...] = (Unavailable, *_NOT_TAKEN)
 """What the processor says in place of an answer."""
 
 
