@@ -39,6 +39,7 @@ from api.standing import Standing
 from api.tokens import Tokens
 from api.transport import Http
 from commands.processor import Processor
+from events.expiry import Expiry
 from events.log import Log
 from events.relay import Relay
 from events.tasks import ended
@@ -212,7 +213,8 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             authorization_expiry=settings.authorization_expiry,
         )
         try:
-            yield Edge(create_app(parts, routes=live.routes), (automation.run,), (live.stop, arrivals.stop))
+            work = (automation.run, Expiry(events.url, settings.idempotency_expiry).run)
+            yield Edge(create_app(parts, routes=live.routes), work, (live.stop, arrivals.stop))
         finally:
             await live.stop()
             await arrivals.stop()
