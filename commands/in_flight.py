@@ -22,13 +22,9 @@ class First(msgspec.Struct, frozen=True, gc=False):
 class KeysInFlight(dict[str, "asyncio.Future[First] | None"]):
     """Key to who waits for its command, if anybody does. For one event loop.
 
-    A plain dictionary, since every command goes through it: to put None begins a key, `ended` takes it out.
+    A plain dictionary, since every command goes through it: None stands for nobody, and who takes a key out tells
+    the future that may be there.
     """
-
-    def ended(self, key: str, fingerprint: str, answer: bytes | None) -> None:
-        waited_for = self.pop(key, None)
-        if waited_for is not None:
-            waited_for.set_result(First(fingerprint, answer))
 
     async def first(self, key: str, until: float) -> First | None:
         """How the first command with the key ended; None when none is under way.

@@ -22,7 +22,7 @@ import structlog
 from commands import order as orders
 from commands import product as products
 from commands import snapshots
-from commands.in_flight import WAIT, InFlight, KeysInFlight
+from commands.in_flight import WAIT, First, InFlight, KeysInFlight
 from commands.order import AmendOrder, AnyOrderCommand, Order, PlaceOrder
 from commands.product import AnyProductCommand, Product, ProductCommand
 from commands.refusals import NoSuchOrder, OrderExists, Refusal, StaleVersion
@@ -161,6 +161,7 @@ class Processor:
         self._patience = patience
         self._repeat_wait = repeat_wait
         self._in_flight = KeysInFlight()
+        self._series = 0  # under way: while there is none, nothing needs to be weighed
         self._thread: threading.Thread | None = None
         self.commands = 0
         self.sizes = [0] * (largest_batch.bit_length() + 1)
@@ -221,6 +222,7 @@ class Processor:
         for key in _keys([series]):
             self._in_flight.setdefault(key, None)
         self._under_way += weight
+        self._series += 1
         future: asyncio.Future[Replies] = self._loop.create_future()
         if not self._submitted:
             self._loop.call_soon(self._hand_over)
@@ -256,7 +258,7 @@ class Processor:
             batch = self._gathered()
             if batch:
                 replies = self._decided(batch)
-                commands = _weight(batch)
+                commands = self._weight(batch)
                 self.sizes[commands.bit_length()] += 1
                 self.commands += commands
                 self._deliver(batch, replies)
@@ -277,12 +279,18 @@ class Processor:
 
     def _fitting(self, waiting: list["_Waiting"]) -> int:
         """How many of them, from the first on, one batch can take."""
+        if not self._series:
+            return self._largest_batch
         commands = 0
         for place, one in enumerate(waiting):
             commands += one.weight
             if commands > self._largest_batch:
                 return place
         return len(waiting)
+
+    def _weight(self, waiting: list["_Waiting"]) -> int:
+        """How many commands they are."""
+        return sum(one.weight for one in waiting) if self._series else len(waiting)
 
     def _more(self) -> Iterator[list["_Waiting"]]:
         """What else waits by now."""
@@ -299,7 +307,7 @@ class Processor:
         requests = [waiting.request for waiting in batch]
 
         def join() -> None:
-            room = self._largest_batch - _weight(batch)
+            room = self._largest_batch - self._weight(batch)
             for some in self._more():
                 for one in some:
                     if one.weight <= room and self._decider.knows(one.request):
@@ -326,9 +334,15 @@ class Processor:
 
     def _deliver(self, batch: list["_Waiting"], replies: list[Told]) -> None:
         def deliver() -> None:
-            self._under_way -= _weight(batch)
+            self._under_way -= self._weight(batch)
             for waiting, reply in zip(batch, replies, strict=True):
-                self._ended(waiting.request, reply)
+                if isinstance(waiting.request, Series):
+                    self._series -= 1
+                    self._series_ended(waiting.request, reply)
+                elif (key := waiting.request.key) is not None and (
+                    repeats := self._in_flight.pop(key, None)
+                ) is not None:
+                    repeats.set_result(_first(waiting.request, reply))
                 if waiting.future.done():
                     continue
                 if isinstance(reply, Exception):
@@ -339,14 +353,11 @@ class Processor:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
             self._loop.call_soon_threadsafe(deliver)
 
-    def _ended(self, asked: Asked, told: Told) -> None:
-        """Whoever repeated a command is answered as the first one."""
-        if isinstance(asked, Series):
-            replies = told.of if isinstance(told, Replies) else [told] * len(asked.requests)
-            for request, reply in zip(asked.requests, replies, strict=True):
-                self._ended(request, reply)
-        elif asked.key is not None:
-            self._in_flight.ended(asked.key, asked.fingerprint, told.answer if isinstance(told, Reply) else None)
+    def _series_ended(self, series: Series, told: Told) -> None:
+        replies = told.of if isinstance(told, Replies) else [told] * len(series.requests)
+        for request, reply in zip(series.requests, replies, strict=True):
+            if request.key is not None and (repeats := self._in_flight.pop(request.key, None)) is not None:
+                repeats.set_result(_first(request, reply))
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -356,8 +367,9 @@ class _Waiting(msgspec.Struct, frozen=True):
     weight: int = 1  # commands
 
 
-def _weight(waiting: "Iterable[_Waiting]") -> int:
-    return sum(one.weight for one in waiting)
+def _first(request: Request, told: Told) -> First:
+    """What those learn who repeated the command meanwhile."""
+    return First(request.fingerprint, told.answer if isinstance(told, Reply) else None)
 
 
 class _Known(msgspec.Struct, frozen=True, gc=False):
@@ -429,7 +441,7 @@ class Decider:
             self._numbers = Numbers(self._writer.numbers_key())
         self._keep_grown()
         self._load(_streams_asked_for(requests))
-        if self._locked_batches == 0 and self._in_doubt is None and not any(map(_is_all_or_none, requests)):
+        if self._locked_batches == 0 and self._in_doubt is None and not _some_are_all_or_none(requests):
             try:
                 return self._process_unlocked(requests, join)
             except NotAppended:
@@ -439,7 +451,7 @@ class Decider:
     def _process_unlocked(self, requests: list[Asked], join: Callable[[], None]) -> list[Told]:
         """Decide on what is known; the log refuses it (`NotAppended`) if that was not all there is to know."""
         batch = _Batch(self, {})
-        replies = [batch.told(request) for request in requests]
+        replies = batch.told(requests)
         if not batch.rows:  # nothing that the log could refuse
             return self._process_locked(requests, join)
         self._in_doubt = attempt = _Attempt(requests, replies, batch.rows, batch.moved)
@@ -461,7 +473,7 @@ class Decider:
         if self._in_doubt is not None and (settled := self._settled(requests)) is not None:
             return settled
         batch = _Batch(self, known_answers)
-        replies = [batch.told(request) for request in requests]
+        replies = batch.told(requests)
         if not batch.rows and not batch.answers:
             self._writer.abandon()
             return replies
@@ -620,12 +632,13 @@ class _Batch:
         self.moved: dict[str, _Known] = {}
         self.answers: dict[str, StoredAnswer] = {}
 
-    def told(self, asked: Asked) -> Told:
-        if not isinstance(asked, Series):
-            return self.reply(asked)
-        if asked.held is None:
-            return Replies([*self._in_order(asked.requests)])
-        return Replies(self._all_or_none(asked.requests, asked.held))
+    def told(self, asked: list[Asked]) -> list[Told]:
+        return [self._series(one) if isinstance(one, Series) else self.reply(one) for one in asked]
+
+    def _series(self, series: Series) -> Replies:
+        if series.held is None:
+            return Replies([*self._in_order(series.requests)])
+        return Replies(self._all_or_none(series.requests, series.held))
 
     def _all_or_none(self, requests: tuple[Request, ...], held: Callable[[bytes], bool]) -> list[Reply | Exception]:
         """Every refusal is told, but what follows on an order from what was refused is not decided."""
@@ -748,9 +761,9 @@ def _keys(asked: Iterable[Asked]) -> list[str]:
     ]
 
 
-def _is_all_or_none(asked: Asked) -> bool:
-    """Then its keys are looked up before it is decided: what is refused leaves nothing that a known key would fail."""
-    return isinstance(asked, Series) and asked.held is not None
+def _some_are_all_or_none(asked: list[Asked]) -> bool:
+    """Then keys are looked up before anything is decided: what is refused leaves nothing for a known key to fail."""
+    return Series in map(type, asked) and any(isinstance(one, Series) and one.held is not None for one in asked)
 
 
 def _holds(reply: Reply | Exception, held: Callable[[bytes], bool]) -> bool:
