@@ -23,7 +23,7 @@ REST = 0.1
 """Seconds between two steps: a backlog is no reason to slow down commands."""
 
 EVERY = 60.0
-"""Seconds between two looks."""
+"""Seconds between two looks at most; a tenth of the time that answers are kept, if that is less."""
 
 ELECT = "SELECT pg_try_advisory_lock(hashtext(%s))"
 """True for the one session that may remove; it stays so until the session ends."""
@@ -69,6 +69,7 @@ class Expiry:
         step: int = STEP,
     ) -> None:
         self._url, self._keep, self._now, self._step = url, keep, now, step
+        self._every = min(EVERY, keep.total_seconds() / 10)
 
     async def run(self) -> None:
         """A database that goes away is waited for."""
@@ -78,7 +79,7 @@ class Expiry:
                     log.info("answers removed that are kept no longer", answers=removed)
             except (psycopg.Error, TimeoutError) as error:
                 log.warning("the removal of answers waits for the database", why=str(error) or type(error).__name__)
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(self._every)
 
     async def sweep(self) -> int:
         """Remove all that is due, step by step; how many that were. None while another process does it."""
