@@ -6,108 +6,30 @@ here. The processor decides them as one series, in one transaction.
 
 import asyncio
 from collections.abc import Iterable
-from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import ValidationError
 
 from api import answers, consistency, ids
 from api.answers import JSON, Answer, Headers
 from api.auth import Caller, must_write
+from api.batch_shapes import Batch, BatchAnswer, BatchItem, BatchResult
 from api.errors import Place, Problem, invalid, places
 from api.issuing import Operation, body, sent
 from api.orders import NOT_TAKEN, must_be_allowed, not_taken, outcome_of, request_for
 from api.parts import Parts
-from api.requests import LONGEST_KEY, idempotency_key, json_object, single
-from api.routes import ON_ORDER, PLACE, Route
+from api.requests import idempotency_key, json_object, single
+from api.routes import PLACE
 from api.views import Bearer, Given
 from commands.in_flight import InFlight
 from commands.processor import NotApplied, Processor, Reply, Request, Series
-
-MOST_ITEMS = 500
 
 TURN = 25
 """Items read before other requests have their turn: a batch is large, and the event loop is everybody's."""
 
 router = APIRouter()
-
-
-def _known(name: str) -> str:
-    if name not in ON_ORDER:
-        raise ValueError(f"must be a command on an order: {', '.join(ON_ORDER)}")
-    return name
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class BatchItem(_Model):
-    """One command: what its own route takes in path, headers and body."""
-
-    command: Annotated[
-        str,
-        AfterValidator(_known),
-        Field(
-            json_schema_extra={"enum": [*ON_ORDER]},
-            description="as in the path of its route; place without an order_id is POST /v1/orders",
-        ),
-    ]
-    order_id: Annotated[
-        str | None, Field(validate_default=True, description="as in the path; left out for a new order")
-    ] = None
-    idempotency_key: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=LONGEST_KEY,
-            pattern="^[!-~]+$",
-            description="as the header Idempotency-Key; the same key in a batch and alone is the same key",
-        ),
-    ] = None
-    expected_version: Annotated[
-        int | None, Field(ge=0, lt=10**18, description="as the header If-Match, without the quotes")
-    ] = None
-    body: Annotated[dict[str, Any], Field(description="as the body of the command's own route")] = {}
-
-    @field_validator("order_id")
-    @classmethod
-    def _about_an_order(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None and info.data.get("command", "place") != "place":
-            raise ValueError("must name the order that the command is about")
-        return value
-
-    @property
-    def route(self) -> Route:
-        return PLACE if self.order_id is None else ON_ORDER[self.command]
-
-    @property
-    def path(self) -> str:
-        """Of the command's own route, as a client would ask for it."""
-        return PLACE.path if self.order_id is None else self.route.path.replace("{order_id}", self.order_id)
-
-
-class Batch(_Model):
-    """Commands, decided in their order, each on what the earlier ones leave."""
-
-    atomic: Annotated[bool, Field(description="all of them, or none; else each for itself")] = False
-    items: Annotated[list[BatchItem], Field(min_length=1, max_length=MOST_ITEMS)]
-
-
-class BatchResult(msgspec.Struct, frozen=True):
-    """What the command's own route would have answered."""
-
-    status: int
-    headers: dict[str, str]
-    body: msgspec.Raw
-
-
-class BatchAnswer(msgspec.Struct, frozen=True):
-    """One result for each item, in their order."""
-
-    items: list[BatchResult]
 
 
 OPERATIONS = {"batch": Operation(BatchAnswer, Batch, 207, (400, 401, 403, 413, 415, 422, 429, 500, 503))}
@@ -127,11 +49,10 @@ async def batch(request: HttpRequest, caller: Bearer, parts: Given) -> Response:
     """
     must_write(caller)
     must_be_allowed(PLACE, caller)
-    exchange = _Exchange(request, caller)
-    given = await exchange.batch()
-    _count(len(given.items), caller, parts, request)
-    results = await exchange.results(given, parts.processor)
-    for item, (answer, replayed) in zip(given.items, results, strict=True):
+    given = await _read(request)
+    _count(len(given.batch.items), caller, parts, request)
+    results = await _Exchange(request, caller, parts, given).results()
+    for item, (answer, replayed) in zip(given.batch.items, results, strict=True):
         outcome = "replayed" if replayed else outcome_of(answer)
         request.app.state.requests.decided(item.route.command.__name__, outcome)
     shown = msgspec.json.encode(BatchAnswer([_shown(answer, replayed) for answer, replayed in results]))
@@ -160,33 +81,43 @@ class _Slices(msgspec.Struct):
     items: list[_Slice]
 
 
+class _Read(msgspec.Struct, frozen=True):
+    """A batch as it was sent. What makes two requests the same is the bytes of a body, in a batch as alone."""
+
+    batch: Batch
+    bodies: list[bytes]  # the items', as they were written
+    key: bytes | None  # of those items that have none of their own
+
+
+async def _read(request: HttpRequest) -> _Read:
+    """Raises a `Problem` that names every place that is wrong with the batch as such."""
+    headers = single(request.headers.raw)
+    if b"if-match" in headers:
+        raise Problem("bad-header", "If-Match is for one order; give the items an expected_version each.")
+    key = idempotency_key(headers, needed=False)
+    written = await body(request)
+    fields = json_object(written, headers.get(b"content-type"))
+    try:
+        given = Batch.model_validate(fields)
+    except ValidationError as error:
+        raise invalid(places(error)) from None
+    return _Read(given, [bytes(one.body) for one in msgspec.json.decode(written, type=_Slices).items], key)
+
+
 class _Exchange:
-    """One batch of a caller: the items that were sent, and what becomes of them."""
+    """One batch of a caller, and what becomes of its items."""
 
-    def __init__(self, request: HttpRequest, caller: Caller) -> None:
-        self._request = request
-        self._caller = caller
-        self._headers = single(request.headers.raw)
+    def __init__(self, request: HttpRequest, caller: Caller, parts: Parts, given: _Read) -> None:
+        self._caller, self._parts, self._given = caller, parts, given
         self._request_id: str = request.scope["request_id"]
-        self._traceparent = ids.traceparent_from(self._headers)
+        self._traceparent = ids.traceparent_from(single(request.headers.raw))
 
-    async def batch(self) -> Batch:
-        """Raises a `Problem` that names every place that is wrong with it as a whole."""
-        if b"if-match" in self._headers:
-            raise Problem("bad-header", "If-Match is for one order; give the items an expected_version each.")
-        self._key = idempotency_key(self._headers, needed=False)
-        self._body = await body(self._request)
-        fields = json_object(self._body, self._headers.get(b"content-type"))
-        try:
-            return Batch.model_validate(fields)
-        except ValidationError as error:
-            raise invalid(places(error)) from None
-
-    async def results(self, given: Batch, processor: Processor) -> list[tuple[Answer, bool]]:
+    async def results(self) -> list[tuple[Answer, bool]]:
         """An answer for each item, and whether it was given before. Raises a `Problem` when none could be decided."""
+        batch, processor = self._given.batch, self._parts.processor
         asked: dict[int, Request] = {}
         told: dict[int, Reply | Exception] = {}
-        for number, (item, sent_body) in enumerate(zip(given.items, self._bodies(), strict=True)):
+        for number, (item, sent_body) in enumerate(zip(batch.items, self._given.bodies, strict=True)):
             if number % TURN == TURN - 1:
                 await asyncio.sleep(0)
             try:
@@ -196,15 +127,11 @@ class _Exchange:
         late = await processor.still_in_flight([one.key for one in asked.values() if one.key is not None])
         told |= {number: InFlight() for number, one in asked.items() if one.key in late}
         ready = {number: one for number, one in asked.items() if number not in told}
-        if given.atomic and told:
+        if batch.atomic and told:
             told |= dict.fromkeys(ready, NotApplied())
         elif ready:
-            told |= zip(ready, await _decided(processor, [*ready.values()], atomic=given.atomic), strict=True)
-        return [self._answered(told[number]) for number in range(len(given.items))]
-
-    def _bodies(self) -> list[bytes]:
-        """The items' bodies as they were written: what makes two requests the same is the bytes, as it is alone."""
-        return [bytes(one.body) for one in msgspec.json.decode(self._body, type=_Slices).items]
+            told |= zip(ready, await _decided(processor, [*ready.values()], atomic=batch.atomic), strict=True)
+        return [self._answered(told[number]) for number in range(len(batch.items))]
 
     def _asked(self, number: int, item: BatchItem, sent_body: bytes) -> Request:
         """What the processor is asked for an item. Raises a `Problem`."""
@@ -216,8 +143,7 @@ class _Exchange:
                 "idempotency-key-missing",
                 "Give the item an idempotency_key: a text of your own, the same when you try again, such as a UUID.",
             )
-        parts: Parts = self._request.app.state.parts
-        if route.command in parts.versioned and item.expected_version is None:
+        if route.command in self._parts.versioned and item.expected_version is None:
             raise Problem("if-match-missing", "Give the item the expected_version of the order that you have seen.")
         return request_for(
             route,
@@ -235,7 +161,7 @@ class _Exchange:
         """Its own, or a part of the batch's: with a space, so that it is nobody's own."""
         if item.idempotency_key is not None:
             return item.idempotency_key.encode()
-        return b"%s %d" % (self._key, number) if self._key is not None else None
+        return b"%s %d" % (self._given.key, number) if self._given.key is not None else None
 
     def _answered(self, told: Reply | Exception) -> tuple[Answer, bool]:
         if isinstance(told, Reply):
