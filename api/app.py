@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp
 
-from api import identity, views
+from api import batch, identity, views
 from api.cors import Cors
 from api.errors import TYPES, Problem
 from api.exchanges import Exchanges, as_response
@@ -31,7 +31,14 @@ PAGE_POLICY = "default-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 
 def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The application on these parts; whoever gives them starts and stops them."""
     requests = Requests()
-    edge: ASGIApp = Commands(_reads(parts, routes, requests), parts.processor, parts.tokens, requests, parts.limits)
+    edge: ASGIApp = Commands(
+        _reads(parts, routes, requests),
+        parts.processor,
+        parts.tokens,
+        requests,
+        limits=parts.limits,
+        versioned=parts.versioned,
+    )
     if parts.cors_origins:
         edge = Cors(edge, parts.cors_origins)
     return edge
@@ -42,8 +49,9 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> Fas
     app = FastAPI(
         title="orderlog", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, routes=list(routes)
     )
-    app.state.parts = parts
+    app.state.parts, app.state.requests = parts, requests
     app.include_router(views.router)
+    app.include_router(batch.router)
     app.include_router(identity.router)
     described = msgspec.json.encode(document(app.routes))
 

@@ -135,6 +135,41 @@ ORDERS: Mapping[UUID, tuple[Example, ...]] = {
     UUID("0192d3b4-7c51-7000-8000-000000000002"): CALLED_OFF,
 }
 
+_BATCHED = "0192d3b4-7c51-7000-8000-000000000003"
+
+BATCHES: tuple[Json, ...] = (
+    {
+        "items": [
+            {
+                "command": "place",
+                "idempotency_key": "import-1",
+                "body": {
+                    "order_id": _BATCHED,
+                    "customer_id": "alice",
+                    "currency": "EUR",
+                    "payment_terms": "invoice",
+                    "lines": [{"sku": CUP, "quantity": 2}],
+                },
+            },
+            {"command": "confirm", "order_id": _BATCHED, "expected_version": 1},
+            {
+                "command": "ship-items",
+                "order_id": _BATCHED,
+                "idempotency_key": "import-2",
+                "body": {"lines": _pieces(line1=2)},
+            },
+        ]
+    },
+    {
+        "atomic": True,
+        "items": [
+            {"command": "set-tags", "order_id": _BATCHED, "body": {"tags": ["imported"]}},
+            {"command": "confirm-delivery", "order_id": _BATCHED, "body": {"shipment_id": "S1"}},
+        ],
+    },
+)
+"""What is sent to `POST /v1/orders:batch`, one after the other."""
+
 BEGIN = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 

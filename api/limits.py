@@ -48,20 +48,28 @@ class Limits:
         self._full_at: dict[str, float] = {}
         self._sweep_at = REMEMBERED
 
-    def take(self, caller: str, told: MutableMapping[bytes, bytes]) -> None:
-        """Count one request of a caller, and put into `told` what the answer says of it. Raises a `Problem`: 429."""
+    @property
+    def most(self) -> int:
+        """Requests that may come at once."""
+        return self._quota.requests
+
+    def take(self, caller: str, told: MutableMapping[bytes, bytes], requests: int = 1) -> None:
+        """Count requests of a caller, and put into `told` what the answer says of it. Raises a `Problem`: 429."""
         now = self._clock()
-        full_at = max(self._full_at.get(caller, now), now) + self._interval
-        missing = full_at - now
+        was_full_at = max(self._full_at.get(caller, now), now)
+        full_at = was_full_at + self._interval * requests
         told[b"ratelimit-policy"] = self._policy
-        if missing > self._quota.seconds + _ROUNDING:
-            told[b"ratelimit"] = b'"caller";r=0;t=%d' % math.ceil(missing - self._interval)
-            raise self._used_up(missing - self._quota.seconds)
+        if full_at - now > self._quota.seconds + _ROUNDING:
+            told[b"ratelimit"] = self._left(was_full_at - now)
+            raise self._used_up(full_at - now - self._quota.seconds)
         self._full_at[caller] = full_at
-        left = int((self._quota.seconds - missing) / self._interval + _ROUNDING)
-        told[b"ratelimit"] = b'"caller";r=%d;t=%d' % (left, math.ceil(missing))
+        told[b"ratelimit"] = self._left(full_at - now)
         if len(self._full_at) > self._sweep_at:
             self._sweep(now)
+
+    def _left(self, missing: float) -> bytes:
+        left = int((self._quota.seconds - missing) / self._interval + _ROUNDING)
+        return b'"caller";r=%d;t=%d' % (left, math.ceil(missing))
 
     def _used_up(self, wait: float) -> Problem:
         return Problem(

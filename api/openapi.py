@@ -10,10 +10,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 from starlette.routing import BaseRoute
 
+from api import batch, batch_document, identity
 from api.answers import JSON
 from api.errors import PROBLEMS, Place
 from api.examples import bodies_of, facts
-from api.identity import OPERATIONS
 from api.issuing import Operation
 from api.oauth import FORM, TITLES
 from api.refusals import STATUS
@@ -25,6 +25,8 @@ from events.order import OrderEvent
 from projections.shapes import OrderView, ProductView
 
 Json = dict[str, Any]
+
+OPERATIONS = identity.OPERATIONS | batch.OPERATIONS
 
 VERSION = "1"
 _SCHEMAS = "#/components/schemas/"
@@ -70,6 +72,7 @@ def document(routes: Sequence[BaseRoute]) -> Json:
             _complete(path, method, operation, schemas)
     for route in ROUTES:
         described["paths"].setdefault(route.path, {})[route.method.lower()] = _command(route, schemas)
+    batch_document.complete(described["paths"]["/v1/orders:batch"]["post"], schemas)
     described["components"]["securitySchemes"] = {
         "bearer": {
             "type": "http",
@@ -204,7 +207,7 @@ def _command(route: Route, schemas: dict[str, Json]) -> Json:
         },
         "responses": {
             str(route.success): {"description": "so it is", "headers": headers, "content": answered, **_links(route)},
-            **_problems([400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503]),
+            **_problems([400, 401, 403, 404, 409, 412, 413, 415, 422, *_conditional(route), 429, 500, 503]),
         },
     }
 
@@ -212,6 +215,11 @@ def _command(route: Route, schemas: dict[str, Json]) -> Json:
 def operation_id(route: Route) -> str:
     name = route.command.__name__
     return name[0].lower() + name[1:]
+
+
+def _conditional(route: Route) -> list[int]:
+    """What may be demanded to be for one version (RFC 6585) is what changes an order that is there."""
+    return [428] if route.about == "order_id" and route is not PLACE else []
 
 
 def _body(route: Route, schemas: dict[str, Json]) -> Json:

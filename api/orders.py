@@ -4,7 +4,8 @@ The command routes do not go through FastAPI: routing, dependencies and response
 the way of an order together. The table below is also what their part of the OpenAPI document is made from.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
@@ -23,6 +24,8 @@ from api.limits import Limits
 from api.metrics import Requests
 from api.requests import Gone, expected_version, idempotency_key, json_object, read_body, single
 from api.routes import PLACE, ROUTES, Route, route_of
+from commands.command import Command
+from commands.in_flight import InFlight
 from commands.order import AmendedLine, AmendOrder, Order, PlaceOrder, WantedLine
 from commands.processor import (
     Accepted,
@@ -30,6 +33,8 @@ from commands.processor import (
     Busy,
     Failed,
     KeyReused,
+    NoRoom,
+    NotApplied,
     Processor,
     Refused,
     Reply,
@@ -53,13 +58,21 @@ class Commands:
     """ASGI middleware that answers the command routes itself and passes all else on."""
 
     def __init__(
-        self, app: ASGIApp, processor: Processor, tokens: Verifier, requests: Requests, limits: Limits | None = None
+        self,
+        app: ASGIApp,
+        processor: Processor,
+        tokens: Verifier,
+        requests: Requests,
+        *,
+        limits: Limits | None = None,
+        versioned: AbstractSet[type[Command]] = frozenset(),
     ) -> None:
         self._app = app
         self._requests = requests
         self._limits = limits
         self._processor = processor
         self._tokens = tokens
+        self._versioned = versioned
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = route_of(scope) if scope["type"] == "http" else None
@@ -75,7 +88,7 @@ class Commands:
         give = whole.of(scope)
         try:
             answer, replayed = await self._answered(*found, scope, receive, request_id)
-            outcome = "replayed" if replayed else _outcome(answer)
+            outcome = "replayed" if replayed else outcome_of(answer)
         except Gone:
             return
         except Exception as error:  # noqa: BLE001  each has its problem; one that was not foreseen is logged there
@@ -99,22 +112,21 @@ class Commands:
             self._limits.take(caller.subject, scope["told"])
         if caller.read_only:
             must_write(caller)
-        if not caller.is_staff and not (route.customers and caller.customer_id is not None):
-            raise Problem("forbidden", _who_may(route))
+        must_be_allowed(route, caller)
         key = idempotency_key(headers, needed=route.needs_key)
         version = expected_version(headers)
+        if route.command in self._versioned and b"if-match" not in headers:
+            raise Problem("if-match-missing", "Send the header If-Match with the ETag of the order that you have seen.")
         body = await read_body(receive, headers)
         fields = json_object(body, headers.get(b"content-type"))
-        command, new = _command(route, about, fields, caller)
-        request = Request(
-            command=command,
-            actor=caller.subject,
-            answer=partial(_answer, route, command, request_id),
+        request = request_for(
+            route,
+            about,
+            fields,
+            caller,
             key=ids.stored_key(caller.subject, key) if key is not None else None,
             fingerprint=ids.fingerprint(scope["method"], scope["path"], body) if key is not None else "",
             expected_version=version,
-            new=new,
-            owner=caller.customer_id,
             request_id=request_id,
             traceparent=ids.traceparent_from(headers),
         )
@@ -122,30 +134,81 @@ class Commands:
         return answers.decode(reply.answer), reply.replayed
 
 
-def _outcome(answer: Answer) -> str:
+def outcome_of(answer: Answer) -> str:
+    """For /metrics: accepted, or the code of the problem."""
     return "accepted" if answer.status < 300 else _coded(answer.body).code  # noqa: PLR2004  a success
 
 
-def _who_may(route: Route) -> str:
-    return "Only customers and staff may do this." if route.customers else "Only staff may do this."
+def must_be_allowed(route: Route, caller: Caller) -> None:
+    """Raises a `Problem` for who may not give this command to any order."""
+    if not caller.is_staff and not (route.customers and caller.customer_id is not None):
+        raise Problem(
+            "forbidden", "Only customers and staff may do this." if route.customers else "Only staff may do this."
+        )
 
 
 async def _taken(processor: Processor, request: Request) -> Reply:
     try:
         return await processor.submit(request)
-    except Busy:
-        raise Problem("busy", "Try again in a second.", headers=[(b"retry-after", b"1")]) from None
-    except Unavailable:
-        raise errors.unavailable() from None
-    except KeyReused:
-        raise Problem(
-            "idempotency-key-reused", "Use a new key for a new request; an old one only to repeat it."
-        ) from None
-    except Failed:  # the processor has logged why
-        raise Problem("internal-error", "Nothing was changed. The error was logged under this request_id.") from None
+    except NOT_TAKEN as error:
+        raise not_taken(error) from None
+
+
+_SOON = (b"retry-after", b"1")
+_NOT_TAKEN: Mapping[type[Exception], tuple[str, str, tuple[bytes, bytes] | None]] = {
+    Busy: ("busy", "Try again in a second.", _SOON),
+    InFlight: (
+        "idempotency-key-in-flight",
+        "Try again in a second, with the same Idempotency-Key: you will get the first one's answer.",
+        _SOON,
+    ),
+    KeyReused: ("idempotency-key-reused", "Use a new key for a new request; an old one only to repeat it.", None),
+    NotApplied: ("batch-not-applied", "Another item was refused, and this batch is done whole or not at all.", None),
+    NoRoom: ("batch-answer-full", "The items before this one fill the answer; send it in another batch.", None),
+    # the processor has logged why
+    Failed: ("internal-error", "Nothing was changed. The error was logged under this request_id.", None),
+}
+NOT_TAKEN: tuple[type[Exception], ...] = (Unavailable, *_NOT_TAKEN)
+"""What the processor says in place of an answer."""
+
+
+def not_taken(error: Exception) -> Problem:
+    """The problem that one of `NOT_TAKEN` is; it is not kept for a retry to be answered with."""
+    if isinstance(error, Unavailable):
+        return errors.unavailable()
+    code, detail, header = _NOT_TAKEN[type(error)]
+    return Problem(code, detail, headers=[header] if header else ())
 
 
 # The command -------------------------------------------------------------------------------------------------
+
+
+def request_for(
+    route: Route,
+    about: str | None,
+    fields: dict[str, Any],
+    caller: Caller,
+    *,
+    key: str | None,
+    fingerprint: str,
+    expected_version: int | None,
+    request_id: str,
+    traceparent: str | None,
+) -> Request:
+    """What the processor is asked: the command that the fields of a body say. Raises a `Problem`."""
+    command, new = _command(route, about, fields, caller)
+    return Request(
+        command=command,
+        actor=caller.subject,
+        answer=partial(_answer, route, command, request_id),
+        key=key,
+        fingerprint=fingerprint,
+        expected_version=expected_version,
+        new=new,
+        owner=caller.customer_id,
+        request_id=request_id,
+        traceparent=traceparent,
+    )
 
 
 def _command(route: Route, about: str | None, fields: dict[str, Any], caller: Caller) -> tuple[AnyCommand, bool]:

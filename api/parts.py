@@ -1,6 +1,7 @@
 """What the wiring gives to the HTTP edge."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -11,6 +12,7 @@ from api.limits import Limits
 from api.metrics import Source
 from api.sign_in import SignIn
 from api.tokens import Tokens
+from commands.command import Command
 from commands.processor import Processor
 from projections.arrivals import Arrivals
 from projections.queries import Queries
@@ -38,4 +40,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     notes: Mapping[str, Check] = {}  # what /readyz tells of a part that is ready all the same
     sources: Sequence[Source] = ()  # what /metrics shows besides the requests
     limits: Limits | None = None
+    versioned: AbstractSet[type[Command]] = frozenset()  # commands that must say which version they are for
     cors_origins: tuple[str, ...] = ()

@@ -21,6 +21,15 @@ ADVICE: dict[str, str] = {
     "and send the same one when you try the same request again.",
     "idempotency-key-reused": "The key was sent before, with another method, path or body. Nothing was done now. Use a "
     "new key for a new request.",
+    "idempotency-key-in-flight": "The first request with the key is still being done, by us or before the database. "
+    "Try the same request again after Retry-After seconds: you will get the first one's answer.",
+    "if-match-missing": "Here this command must say which version of the order you have seen, so that it does not undo "
+    "what somebody else has done since: read the order, and send its ETag as If-Match; in a batch, the version as the "
+    "item's expected_version.",
+    "batch-not-applied": "Another item of the batch was refused, and the batch is atomic: this one is not done, and "
+    "its key is not used. Mend what the other items' problems name, and send the batch again.",
+    "batch-answer-full": "The items before it answer with as much as one batch may. It is not done, and its key is not "
+    "used: send it in another batch.",
     "too-many-requests": "You have used up what RateLimit-Policy allows. Wait Retry-After seconds; RateLimit says what "
     "is left with each answer.",
     "busy": "More commands wait than can be decided soon. Nothing was done. Try again after Retry-After seconds, with "

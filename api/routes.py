@@ -108,7 +108,8 @@ ROUTES = (
 
 _ORDERS = "/v1/orders/"
 _PRODUCTS = "/v1/products/"
-_ON_ORDER = {route.path.rpartition("/")[2]: route for route in ROUTES if route.path.startswith(_ORDERS)}
+ON_ORDER = {route.path.rpartition("/")[2]: route for route in ROUTES if route.path.startswith(_ORDERS)}
+"""Name to route of the commands on an order that is there."""
 _ON_PRODUCT = {route.path.rpartition("/")[2]: route for route in ROUTES if route.about == "sku" and route is not LIST}
 
 
@@ -120,7 +121,7 @@ def route_of(scope: Scope) -> tuple[Route, str | None] | None:
             return PLACE, None
         if path.startswith(_ORDERS):
             order_id, _, name = path[len(_ORDERS) :].partition("/")
-            route = _ON_ORDER.get(name)
+            route = ON_ORDER.get(name)
             return (route, order_id) if route else None
         if path.startswith(_PRODUCTS):
             sku, _, name = _after_products(scope).rpartition(b"/")

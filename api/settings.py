@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api.addresses import is_trustworthy
 from api.limits import Quota
+from api.routes import ON_ORDER
 
 PREFIX = "ORDERLOG_"
 TESTS = "ORDERLOG_TEST_"
@@ -113,6 +114,14 @@ class Settings(BaseSettings):
     authorization_expiry: Annotated[
         Duration, Field(description="how long an authorization is good for, such as 24h or 7d")
     ] = timedelta(days=7)
+    idempotency_expiry: Annotated[
+        Duration, Field(description="how long the answer to an Idempotency-Key is kept, such as 24h or 7d")
+    ] = timedelta(days=7)
+    require_if_match: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(description="commands on an order with commas between them, such as amend,cancel-lines"),
+    ] = ()
     rate_limit: Annotated[
         str | None,
         Field(description="how many requests a caller may make of a process, such as 1000/1s or 600/m, or nothing"),
@@ -129,7 +138,7 @@ class Settings(BaseSettings):
     ] = 10_000
     log_format: Annotated[Literal["console", "json"], Field(description="console or json")] = "console"
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "require_if_match", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -139,6 +148,13 @@ class Settings(BaseSettings):
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [origin for origin in value if not _ORIGIN.fullmatch(origin)]:
             raise ValueError(f"{', '.join(wrong)} is not an origin")
+        return value
+
+    @field_validator("require_if_match")
+    @classmethod
+    def _commands(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in value if name not in ON_ORDER]:
+            raise ValueError(f"{', '.join(wrong)} is not a command; they are {', '.join(ON_ORDER)}")
         return value
 
     @field_validator("secret_key")

@@ -35,12 +35,14 @@ from api.oidc import Jwks
 from api.parts import Check, Identity, Parts
 from api.passwords import Passwords
 from api.protocol import ClientLimits, within
+from api.routes import ON_ORDER
 from api.settings import Settings, secret_key
 from api.sign_in import SignIn
 from api.standing import Standing
 from api.tokens import Tokens
 from api.websocket import WebSocket
 from commands.processor import Processor
+from events.expiry import Expiry
 from events.log import Log
 from events.relay import Relay
 from events.tasks import ended
@@ -198,6 +200,7 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             notes={} if projecting else lag,
             sources=[*(one.measure for one in measures), *operated.sources],
             limits=Limits(Quota.parse(settings.rate_limit)) if settings.rate_limit else None,
+            versioned=frozenset(ON_ORDER[name].command for name in settings.require_if_match),
             cors_origins=settings.cors_origins,
         )
         automation = Automation(
@@ -208,7 +211,8 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             authorization_expiry=settings.authorization_expiry,
         )
         try:
-            yield Edge(create_app(parts, routes=live.routes), (automation.run,), (live.stop, arrivals.stop))
+            work = (automation.run, Expiry(events.url, settings.idempotency_expiry).run)
+            yield Edge(create_app(parts, routes=live.routes), work, (live.stop, arrivals.stop))
         finally:
             await live.stop()
             await arrivals.stop()

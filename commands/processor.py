@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import msgspec
 import psycopg
@@ -21,6 +22,7 @@ import structlog
 from commands import order as orders
 from commands import product as products
 from commands import snapshots
+from commands.in_flight import WAIT, First, InFlight, KeysInFlight
 from commands.order import AmendOrder, AnyOrderCommand, Order, PlaceOrder
 from commands.product import AnyProductCommand, Product, ProductCommand
 from commands.refusals import NoSuchOrder, OrderExists, Refusal, StaleVersion
@@ -30,6 +32,9 @@ from events.envelope import Cause, Event, key_of, kind_of, order_stream, product
 from events.log import FAR_BEHIND, Log, NotAppended, Snapshot, StoredAnswer, Writer
 from events.numbers import Numbers
 from events.product import ProductEvent, ProductFact
+
+LARGEST_ANSWERS = 32 * 1024 * 1024
+"""Bytes of answers after which no further command of a series is decided: an order of 2,000 lines is a megabyte."""
 
 LOCKED_BATCHES = 64
 """After another process was seen to append, so many batches take the log's lock before they are decided."""
@@ -83,6 +88,27 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     replayed: bool = False
 
 
+class Series(msgspec.Struct, frozen=True):
+    """Commands that are decided in order, one right after another, and appended together.
+
+    Each is accepted or refused for itself. With `held`, which tells from an answer whether its command held, all of
+    them hold or nothing is appended; then no answer is kept either, so that all of it may be tried again.
+    """
+
+    requests: tuple[Request, ...]
+    held: Callable[[bytes], bool] | None = None
+
+
+class Replies(msgspec.Struct, frozen=True):
+    """To the commands of a series, in their order; an exception may be `NotApplied` and `NoRoom` as well."""
+
+    of: list[Reply | Exception]
+
+
+Asked = Request | Series
+Told = Reply | Replies | Exception
+
+
 class KeyReused(Exception):
     """The idempotency key was used for another request."""
 
@@ -99,11 +125,19 @@ class Failed(Exception):
     """The command could not be decided; nothing was appended."""
 
 
+class NotApplied(Exception):
+    """Another command of the series was refused, so nothing of it was appended."""
+
+
+class NoRoom(Exception):
+    """The answers to the commands before it in the series are all that one series may have; it was not decided."""
+
+
 class Processor:
     """Decides commands in one thread of its own. `start`, `submit` from the event loop, `stop`.
 
-    `remember` bounds how many streams are kept in memory, `queue` how many commands may wait, `patience` how many
-    seconds a command waits for a database that is away.
+    `remember` bounds how many streams are kept in memory, `queue` how many commands may wait; `patience` is how many
+    seconds a command waits for a database that is away, `repeat_wait` how many a repeated one waits for the first.
     """
 
     def __init__(
@@ -114,6 +148,7 @@ class Processor:
         queue: int = 5_000,
         largest_batch: int = 512,
         patience: float = 10.0,
+        repeat_wait: float = WAIT,
     ) -> None:
         self._decider = Decider(events.writer(), remember)
         self._waiting: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
@@ -124,6 +159,9 @@ class Processor:
         self._queue = queue
         self._largest_batch = largest_batch
         self._patience = patience
+        self._repeat_wait = repeat_wait
+        self._in_flight = KeysInFlight()
+        self._series = 0  # under way: while there is none, nothing needs to be weighed
         self._thread: threading.Thread | None = None
         self.commands = 0
         self.sizes = [0] * (largest_batch.bit_length() + 1)
@@ -156,16 +194,60 @@ class Processor:
     def submit(self, request: Request) -> asyncio.Future[Reply]:
         """The answer, once it is on disk.
 
-        Raises `Busy` at once; the future raises `KeyReused`, `Unavailable` or `Failed`.
+        Raises `Busy` at once; the future raises `KeyReused`, `InFlight`, `Unavailable` or `Failed`.
         """
         if self._under_way >= self._queue:
             raise Busy
+        key = request.key
+        if key is not None:
+            if key in self._in_flight:
+                return asyncio.ensure_future(self._repeated(request, key))
+            self._in_flight[key] = None
         self._under_way += 1
         future: asyncio.Future[Reply] = self._loop.create_future()
         if not self._submitted:
             self._loop.call_soon(self._hand_over)
         self._submitted.append(_Waiting(request, future, time.monotonic() + self._patience))
         return future
+
+    def submit_series(self, series: Series) -> asyncio.Future[Replies]:
+        """The answers, once they are on disk. A series has one command at least, and fits into a batch.
+
+        Raises `Busy` at once when there is no room for all of it; the future raises `Unavailable` or `Failed`.
+        """
+        weight = len(series.requests)
+        assert 0 < weight <= self._largest_batch, "a series is part of one batch"
+        if self._under_way + weight > self._queue:
+            raise Busy
+        for key in _keys([series]):
+            self._in_flight.setdefault(key, None)
+        self._under_way += weight
+        self._series += 1
+        future: asyncio.Future[Replies] = self._loop.create_future()
+        if not self._submitted:
+            self._loop.call_soon(self._hand_over)
+        self._submitted.append(_Waiting(series, future, time.monotonic() + self._patience, weight))
+        return future
+
+    async def still_in_flight(self, keys: Iterable[str]) -> set[str]:
+        """Wait until none of the keys is under way, as long as a repeated command waits; those that still are."""
+        until = self._loop.time() + self._repeat_wait
+        left = set()
+        for key in keys:
+            try:
+                await self._in_flight.first(key, until)
+            except InFlight:
+                left.add(key)
+        return left
+
+    async def _repeated(self, request: Request, key: str) -> Reply:
+        """What the first one with the key is answered; one that is not the same, or had no answer, has its own turn."""
+        until = self._loop.time() + self._repeat_wait
+        while (first := await self._in_flight.first(key, until)) is not None:
+            same = first.fingerprint == request.fingerprint and not _is_dry_run(request.command)
+            if same and first.answer is not None:
+                return Reply(first.answer, replayed=True)
+        return await self.submit(request)
 
     def _hand_over(self) -> None:
         self._waiting.put(self._submitted)
@@ -176,8 +258,9 @@ class Processor:
             batch = self._gathered()
             if batch:
                 replies = self._decided(batch)
-                self.sizes[len(batch).bit_length()] += 1
-                self.commands += len(batch)
+                commands = self._weight(batch)
+                self.sizes[commands.bit_length()] += 1
+                self.commands += commands
                 self._deliver(batch, replies)
         self._decider.close()
 
@@ -190,8 +273,24 @@ class Processor:
             batch = first or []
         for more in self._more():
             batch += more
-        self._left = batch[self._largest_batch :]
-        return batch[: self._largest_batch]
+        end = self._fitting(batch)
+        self._left = batch[end:]
+        return batch[:end]
+
+    def _fitting(self, waiting: list["_Waiting"]) -> int:
+        """How many of them, from the first on, one batch can take."""
+        if not self._series:
+            return self._largest_batch
+        commands = 0
+        for place, one in enumerate(waiting):
+            commands += one.weight
+            if commands > self._largest_batch:
+                return place
+        return len(waiting)
+
+    def _weight(self, waiting: list["_Waiting"]) -> int:
+        """How many commands they are."""
+        return sum(one.weight for one in waiting) if self._series else len(waiting)
 
     def _more(self) -> Iterator[list["_Waiting"]]:
         """What else waits by now."""
@@ -203,16 +302,18 @@ class Processor:
                 else:
                     yield some
 
-    def _decided(self, batch: list["_Waiting"]) -> list[Reply | Exception]:
+    def _decided(self, batch: list["_Waiting"]) -> list[Told]:
         """An answer to each command of the batch, which what came while the lock was waited for has joined."""
         requests = [waiting.request for waiting in batch]
 
         def join() -> None:
+            room = self._largest_batch - self._weight(batch)
             for some in self._more():
                 for one in some:
-                    if len(batch) < self._largest_batch and self._decider.knows(one.request):
+                    if one.weight <= room and self._decider.knows(one.request):
                         batch.append(one)
                         requests.append(one.request)
+                        room -= one.weight
                     else:
                         self._left.append(one)
 
@@ -231,25 +332,44 @@ class Processor:
                 log.exception("batch failed", commands=len(batch))
                 return [Failed(str(error))] * len(batch)
 
-    def _deliver(self, batch: list["_Waiting"], replies: list[Reply | Exception]) -> None:
+    def _deliver(self, batch: list["_Waiting"], replies: list[Told]) -> None:
         def deliver() -> None:
-            self._under_way -= len(batch)
+            self._under_way -= self._weight(batch)
             for waiting, reply in zip(batch, replies, strict=True):
+                if isinstance(waiting.request, Series):
+                    self._series -= 1
+                    self._series_ended(waiting.request, reply)
+                elif (key := waiting.request.key) is not None and (
+                    repeats := self._in_flight.pop(key, None)
+                ) is not None:
+                    repeats.set_result(_first(waiting.request, reply))
                 if waiting.future.done():
                     continue
-                if isinstance(reply, Reply):
-                    waiting.future.set_result(reply)
-                else:
+                if isinstance(reply, Exception):
                     waiting.future.set_exception(reply)
+                else:
+                    waiting.future.set_result(reply)
 
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
             self._loop.call_soon_threadsafe(deliver)
 
+    def _series_ended(self, series: Series, told: Told) -> None:
+        replies = told.of if isinstance(told, Replies) else [told] * len(series.requests)
+        for request, reply in zip(series.requests, replies, strict=True):
+            if request.key is not None and (repeats := self._in_flight.pop(request.key, None)) is not None:
+                repeats.set_result(_first(request, reply))
+
 
 class _Waiting(msgspec.Struct, frozen=True):
-    request: Request
-    future: "asyncio.Future[Reply]"
+    request: Asked
+    future: "asyncio.Future[Any]"
     until: float  # monotonic seconds
+    weight: int = 1  # commands
+
+
+def _first(request: Request, told: Told) -> First:
+    """What those learn who repeated the command meanwhile."""
+    return First(request.fingerprint, told.answer if isinstance(told, Reply) else None)
 
 
 class _Known(msgspec.Struct, frozen=True, gc=False):
@@ -269,8 +389,8 @@ class _Decided(msgspec.Struct, frozen=True):
 class _Attempt(msgspec.Struct):
     """What was sent to be committed, so that a lost connection leaves no doubt about it."""
 
-    requests: list[Request]
-    replies: list[Reply | Exception]
+    requests: list[Asked]
+    replies: list[Told]
     rows: list[Row]
     moved: dict[str, _Known]
 
@@ -296,11 +416,11 @@ class Decider:
     def close(self) -> None:
         self._writer.close()
 
-    def knows(self, request: Request) -> bool:
-        """Whether the command can be decided without loading a stream."""
+    def knows(self, request: Asked) -> bool:
+        """Whether it can be decided without loading a stream."""
         return all(stream in self._known for stream in _streams_asked_for([request]))
 
-    def process(self, requests: list[Request], join: Callable[[], None] = lambda: None) -> list[Reply | Exception]:
+    def process(self, requests: list[Asked], join: Callable[[], None] = lambda: None) -> list[Told]:
         """An answer for each request, in order. `join` is called once the lock is had: it may append more requests.
 
         Raises `psycopg.OperationalError` when the connection is lost: the same list of requests may then be given
@@ -316,22 +436,22 @@ class Decider:
         finally:
             self._forget()
 
-    def _process(self, requests: list[Request], join: Callable[[], None]) -> list[Reply | Exception]:
+    def _process(self, requests: list[Asked], join: Callable[[], None]) -> list[Told]:
         if self._numbers is None:
             self._numbers = Numbers(self._writer.numbers_key())
         self._keep_grown()
         self._load(_streams_asked_for(requests))
-        if self._locked_batches == 0 and self._in_doubt is None:
+        if self._locked_batches == 0 and self._in_doubt is None and not _some_are_all_or_none(requests):
             try:
                 return self._process_unlocked(requests, join)
             except NotAppended:
                 self._locked_batches = LOCKED_BATCHES
         return self._process_locked(requests, join)
 
-    def _process_unlocked(self, requests: list[Request], join: Callable[[], None]) -> list[Reply | Exception]:
+    def _process_unlocked(self, requests: list[Asked], join: Callable[[], None]) -> list[Told]:
         """Decide on what is known; the log refuses it (`NotAppended`) if that was not all there is to know."""
         batch = _Batch(self, {})
-        replies = [batch.reply(request) for request in requests]
+        replies = batch.told(requests)
         if not batch.rows:  # nothing that the log could refuse
             return self._process_locked(requests, join)
         self._in_doubt = attempt = _Attempt(requests, replies, batch.rows, batch.moved)
@@ -343,17 +463,17 @@ class Decider:
         self._moved(attempt)
         return replies
 
-    def _process_locked(self, requests: list[Request], join: Callable[[], None]) -> list[Reply | Exception]:
+    def _process_locked(self, requests: list[Asked], join: Callable[[], None]) -> list[Told]:
         self._locked_batches = max(self._locked_batches - 1, 0)
-        known_answers = self._begin([request.key for request in requests if request.key])
+        known_answers = self._begin(_keys(requests))
         if self._in_doubt is None:
             asked = len(requests)
             join()
-            known_answers |= self._writer.answers([request.key for request in requests[asked:] if request.key])
+            known_answers |= self._writer.answers(_keys(requests[asked:]))
         if self._in_doubt is not None and (settled := self._settled(requests)) is not None:
             return settled
         batch = _Batch(self, known_answers)
-        replies = [batch.reply(request) for request in requests]
+        replies = batch.told(requests)
         if not batch.rows and not batch.answers:
             self._writer.abandon()
             return replies
@@ -452,7 +572,7 @@ class Decider:
         self._writer.keep(kept, snapshots.SHAPE)
         self._grown.clear()
 
-    def _settled(self, requests: list[Request]) -> list[Reply | Exception] | None:
+    def _settled(self, requests: list[Asked]) -> list[Told] | None:
         """Whether the batch in doubt was committed after all: the lock is held, so it is decided by now."""
         attempt, self._in_doubt = self._in_doubt, None
         if attempt is None or attempt.requests is not requests or not attempt.rows:
@@ -479,21 +599,25 @@ class Decider:
         for stream in [*islice(self._known, too_many)]:  # in one walk: each from the front passes those that are gone
             del self._known[stream]
 
-    def _one_by_one(self, requests: list[Request], error: psycopg.Error) -> list[Reply | Exception]:
+    def _one_by_one(self, requests: list[Asked], error: psycopg.Error) -> list[Told]:
         """The database refused the batch, which validation should have made impossible: find out whose fault it is."""
         log.error("database refused a batch", error=str(error), commands=len(requests))
         self._writer.abandon()
         self._in_doubt = None
         self._known.clear()
-        if len(requests) == 1:
-            return [Failed(str(error))]
-        replies: list[Reply | Exception] = []
+        if len(requests) > 1:
+            return [*self._singly(requests)]
+        only = requests[0]
+        if isinstance(only, Series) and only.held is None:
+            return [Replies([one for one in self._singly(only.requests) if not isinstance(one, Replies)])]
+        return [Failed(str(error))]
+
+    def _singly(self, requests: Iterable[Asked]) -> Iterator[Told]:
         for request in requests:
             try:
-                replies += self.process([request])
+                yield from self.process([request])
             except OUTAGES:  # not for the caller to try again: some of these requests are committed by now
-                replies.append(Unavailable())
-        return replies
+                yield Unavailable()
 
 
 class _Batch:
@@ -507,6 +631,44 @@ class _Batch:
         self.rows: list[Row] = []
         self.moved: dict[str, _Known] = {}
         self.answers: dict[str, StoredAnswer] = {}
+
+    def told(self, asked: list[Asked]) -> list[Told]:
+        return [self._series(one) if isinstance(one, Series) else self.reply(one) for one in asked]
+
+    def _series(self, series: Series) -> Replies:
+        if series.held is None:
+            return Replies([*self._in_order(series.requests)])
+        return Replies(self._all_or_none(series.requests, series.held))
+
+    def _all_or_none(self, requests: tuple[Request, ...], held: Callable[[bytes], bool]) -> list[Reply | Exception]:
+        """Every refusal is told, but what follows on an order from what was refused is not decided."""
+        before = len(self.rows), dict(self.moved), dict(self.answers), self._position
+        replies = [*self._in_order(requests, held)]
+        if all(_holds(reply, held) for reply in replies):
+            return replies
+        rows, self.moved, self.answers, self._position = before
+        del self.rows[rows:]
+        kept = self._known_answers.keys() | self.answers.keys()
+        return [
+            NotApplied() if _holds(reply, held) and request.key not in kept else reply
+            for request, reply in zip(requests, replies, strict=True)
+        ]
+
+    def _in_order(
+        self, requests: tuple[Request, ...], held: Callable[[bytes], bool] | None = None
+    ) -> Iterator[Reply | Exception]:
+        size = 0
+        refused: set[str] = set()
+        for request in requests:
+            stream = _stream_of(request.command)
+            if stream in refused:
+                yield NotApplied()
+                continue
+            reply = self.reply(request) if size <= LARGEST_ANSWERS else NoRoom()
+            size += len(reply.answer) if isinstance(reply, Reply) else 0
+            if held is not None and not _holds(reply, held):
+                refused.add(stream)
+            yield reply
 
     def reply(self, request: Request) -> Reply | Exception:
         key = request.key
@@ -589,6 +751,25 @@ class _Batch:
         return self.moved.get(stream) or self._decider.state(stream)
 
 
+def _keys(asked: Iterable[Asked]) -> list[str]:
+    """The idempotency keys of all commands."""
+    return [
+        request.key
+        for one in asked
+        for request in (one.requests if isinstance(one, Series) else (one,))
+        if request.key is not None
+    ]
+
+
+def _some_are_all_or_none(asked: list[Asked]) -> bool:
+    """Then keys are looked up before anything is decided: what is refused leaves nothing for a known key to fail."""
+    return Series in map(type, asked) and any(isinstance(one, Series) and one.held is not None for one in asked)
+
+
+def _holds(reply: Reply | Exception, held: Callable[[bytes], bool]) -> bool:
+    return isinstance(reply, Reply) and held(reply.answer)
+
+
 def _stream_of(command: AnyCommand) -> str:
     return product_stream(command.sku) if isinstance(command, ProductCommand) else order_stream(command.order_id)
 
@@ -609,8 +790,11 @@ def _belongs_to_another(owner: str | None, state: State) -> bool:
     return owner is not None and isinstance(state, Order) and state.customer_id != owner
 
 
-def _streams_asked_for(requests: list[Request]) -> Iterator[str]:
-    for request in requests:
+def _streams_asked_for(asked: Iterable[Asked]) -> Iterator[str]:
+    for request in asked:
+        if isinstance(request, Series):
+            yield from _streams_asked_for(request.requests)
+            continue
         if not request.new:
             yield _stream_of(request.command)
         if isinstance(request.command, PlaceOrder | AmendOrder):

@@ -24,6 +24,9 @@ TABLE = "events"
 CHANNEL = "events"
 """The NOTIFY channel that says: the log has grown."""
 
+LOCK_WAIT = 5
+"""Seconds that a writer waits for a lock of another session before it says that the log cannot be written."""
+
 FAR_BEHIND = 5_000
 """A writer this many events behind drops what it remembers instead of catching up under the lock."""
 
@@ -236,10 +239,11 @@ class Writer:
         self.close()
         self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5, row_factory=tuple_row)
         # A plan made while the log was small must not become a scan of it when it is large. And a writer that holds
-        # the lock but does not answer any more must not stop the others for ever.
+        # the lock but does not answer any more must not stop the others for ever, nor whatever else may hold one.
         self._connection.execute(
             "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
-            "SET idle_in_transaction_session_timeout = '10s'; SET synchronous_commit = on"
+            f"SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '{LOCK_WAIT:g}s';"
+            "SET synchronous_commit = on"
         )
 
     def close(self) -> None:

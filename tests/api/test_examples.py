@@ -5,13 +5,13 @@ from typing import Any, get_args
 import msgspec
 
 from api.automation import Automation
-from api.examples import CATALOGUE, ORDERS, Example, bodies_of, facts
+from api.examples import BATCHES, CATALOGUE, ORDERS, Example, bodies_of, facts
 from api.routes import LIST, PLACE, ROUTES
 from commands.order import AnyOrderCommand, CompleteOrder, ExpireOrder
 from commands.product import AnyProductCommand
 from events import codec
 from events.order import OrderEvent
-from tests.api.edge import Edge, Json, projecting
+from tests.api.edge import STAFF, Edge, Json, projecting
 
 BY_THEMSELVES = {CompleteOrder, ExpireOrder}
 """Commands that nobody sends."""
@@ -45,6 +45,16 @@ async def test_the_examples_are_accepted_and_lead_to_the_facts_that_are_shown(ed
 
     assert [without_what_is_made_up(entry["data"]) for entry in happened] == shown
     assert [entry["type"] for entry in happened] == [fact["type"] for fact in shown]
+
+
+async def test_the_example_batches_are_accepted(edge: Edge) -> None:
+    for sku, story in CATALOGUE.items():
+        for example in story:
+            await sent_about_a_product(edge, sku, example)
+
+    for batch in BATCHES:
+        answer = await edge.client.post("/v1/orders:batch", json=batch, headers=edge.bearer(STAFF))
+        assert {item["status"] // 100 for item in answer.json()["items"]} == {2}, answer.text
 
 
 async def sent_about_a_product(edge: Edge, sku: str, example: Example) -> None:

@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from api import identity
-from api.examples import bodies_of
+from api import batch, identity
+from api.examples import BATCHES, bodies_of
 from api.openapi import document
-from api.routes import ROUTES
+from api.routes import ON_ORDER, ROUTES
 from api.views import router
 from events.codec import TYPES
 from tests.api.edge import Edge
 
-DOCUMENT: dict[str, Any] = json.loads(json.dumps(document([*router.routes, *identity.router.routes])))
+DOCUMENT: dict[str, Any] = json.loads(
+    json.dumps(document([*router.routes, *batch.router.routes, *identity.router.routes]))
+)
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
 
@@ -108,6 +110,25 @@ def test_the_idempotency_key_is_required_where_it_is(path: str) -> None:
     keys = [one for one in DOCUMENT["paths"][path]["post"]["parameters"] if one["name"] == "Idempotency-Key"]
 
     assert [one["required"] for one in keys] == [path.endswith("ship-items")]
+
+
+def test_a_batch_is_described_with_the_bodies_of_every_command() -> None:
+    operation = DOCUMENT["paths"]["/v1/orders:batch"]["post"]
+    item = DOCUMENT["components"]["schemas"]["BatchItemInput"]["properties"]
+
+    assert [one["value"] for one in operation["requestBody"]["content"]["application/json"]["examples"].values()] == [
+        *BATCHES
+    ]
+    assert operation["responses"]["207"]["content"]["application/json"]["schema"]["$ref"].endswith("/BatchAnswer")
+    named = {one["$ref"].rpartition("/")[2] for one in item["body"]["anyOf"]}
+    assert named == {route.command.__name__ for route in ROUTES if route.about == "order_id"}
+    assert {*item["command"]["enum"]} == {*ON_ORDER}
+
+
+def test_the_precondition_is_named_where_it_may_be_demanded() -> None:
+    may_demand = {path for path, _, operation in operations() if "428" in operation["responses"]}
+
+    assert may_demand == {route.path for route in ON_ORDER.values()}
 
 
 async def test_the_pages_need_nothing_from_the_internet(edge: Edge) -> None:

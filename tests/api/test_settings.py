@@ -53,6 +53,21 @@ def test_an_order_waits_a_day_and_an_authorization_a_week() -> None:
     assert (settings.order_expiry, settings.authorization_expiry) == (timedelta(days=1), timedelta(days=7))
 
 
+def test_answers_are_kept_for_a_week_and_no_version_is_demanded() -> None:
+    settings = load_settings(NO_FILE)
+
+    assert (settings.idempotency_expiry, settings.require_if_match) == (timedelta(days=7), ())
+
+
+def test_the_commands_that_demand_a_version_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERLOG_REQUIRE_IF_MATCH", "amend, cancel-lines")
+    assert load_settings(NO_FILE).require_if_match == ("amend", "cancel-lines")
+
+    monkeypatch.setenv("ORDERLOG_REQUIRE_IF_MATCH", "amend,place-order")
+    with pytest.raises(SettingsError, match="ORDERLOG_REQUIRE_IF_MATCH is not usable: place-order is not a command"):
+        load_settings(NO_FILE)
+
+
 @pytest.mark.parametrize(
     ("text", "length"),
     [

@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.events.test_relay_reader import remove_topics
 from tests.services.kafka import Cluster
 from tests.services.postgres import DatabaseServer
 from tests.system.clients import Caller, eur
-from tests.system.installation import Installation, distributed, embedded
+from tests.system.installation import Installation, distributed, embedded, until
 
-SOON = {"ORDERLOG_ORDER_EXPIRY": "4s"}
+SOON = {"ORDERLOG_ORDER_EXPIRY": "4s", "ORDERLOG_IDEMPOTENCY_EXPIRY": "4s"}
 
 
 @pytest.fixture(params=["embedded", "distributed"])
 def hasty(request: pytest.FixtureRequest, home: Path) -> Iterator[Installation]:
-    """An installation whose orders expire after seconds."""
+    """An installation whose orders expire after seconds, and the answers to idempotency keys as well."""
     way = embedded(home, "hasty", SOON) if request.param == "embedded" else _distributed(request, home)
     with way as installation:
         yield installation
@@ -62,6 +63,8 @@ async def test_what_is_paid_is_confirmed_and_what_is_not_expires_though_processe
         assert stock["on_hand"] == 100
     ended = Counter(row[0] for row in hasty.log() if row[3] == "orderlog.order.cancelled.v1")
     assert sorted(ended.values()) == [1] * len(unpaid)
+    with psycopg.connect(hasty.database_url(), autocommit=True) as database:
+        until(lambda: database.execute("SELECT count(*) FROM answers").fetchone() == (0,))
 
 
 def _kill_and_start_again(installation: Installation) -> None:
