@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
+from fastapi import Request
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -125,8 +126,8 @@ class WantedOrders(Wanted):
             description=(
                 "words of its number, external reference, customer id, e-mail address, of the name, city or postal "
                 "code it is shipped to, of its tags, or of the SKUs or names of its lines: all of them, in any order, "
-                f"without regard to capitals and accents; words of more than {WHOLE} letters also find longer ones "
-                "that begin so"
+                f"without regard to capitals, accents and apostrophes; words of more than {WHOLE} letters also find "
+                "longer ones that begin so"
             ),
             examples=["oneil bern"],
         ),
@@ -235,8 +236,16 @@ class Listing(Generic[Item, Key]):
     """One list over HTTP: what it is filtered by, and how its items are told apart and put in order."""
 
     def __init__(
-        self, cursors: Cursors, wanted: Wanted, filtered_by: tuple[Any, ...], key: Callable[[Item], Key], shape: Any
+        self,
+        request: Request,
+        cursors: Cursors,
+        wanted: Wanted,
+        filtered_by: tuple[Any, ...],
+        *,
+        key: Callable[[Item], Key],
+        shape: Any,
     ) -> None:
+        self._request = request
         self._cursors = cursors
         self._wanted = wanted
         self._filtered_by = filtered_by
@@ -257,7 +266,7 @@ class Listing(Generic[Item, Key]):
         """So many items to ask for: one more than is shown, to know whether there are more."""
         return self._wanted.limit + 1
 
-    def page(self, path: str, found: Sequence[Item]) -> "Page[Item]":
+    def page(self, found: Sequence[Item]) -> "Page[Item]":
         """The page of what was found, in the list's order."""
         more = len(found) == self.most
         if self.before is not None:
@@ -268,16 +277,21 @@ class Listing(Generic[Item, Key]):
             has_next, has_prev = more, bool(items) and self.after is not None
         following = self._cursor("after", items[-1]) if has_next else None
         preceding = self._cursor("before", items[0]) if has_prev else None
-        return Page(list(items), following, preceding, self._links(path, following, preceding))
+        return Page(list(items), following, preceding, self._links(following, preceding))
 
     def _cursor(self, way: Literal["after", "before"], item: Item) -> str:
         return self._cursors.after(self._filtered_by, Turn(way, self._key(item)))
 
-    def _links(self, path: str, following: str | None, preceding: str | None) -> str:
-        asked = self._wanted.model_dump(exclude_none=True, exclude_unset=True, exclude={"cursor"}, mode="json")
-        turns = {"next": following, "prev": preceding}
-        links = [(name, {"cursor": cursor}) for name, cursor in turns.items() if cursor is not None]
-        return ", ".join(f'<{path}{_query(asked | cursor)}>; rel="{name}"' for name, cursor in [*links, ("first", {})])
+    def _links(self, following: str | None, preceding: str | None) -> str:
+        """What was asked for, as it was asked, but for the page."""
+        asked = [(name, value) for name, value in self._request.query_params.multi_items() if name != "cursor"]
+        links = [
+            f'<{self._request.url.path}?{urlencode([*asked, ("cursor", cursor)])}>; rel="{name}"'
+            for name, cursor in (("next", following), ("prev", preceding))
+            if cursor is not None
+        ]
+        first = f"?{urlencode(asked)}" if asked else ""
+        return ", ".join([*links, f'<{self._request.url.path}{first}>; rel="first"'])
 
 
 class Page(msgspec.Struct, Generic[Item], frozen=True):
@@ -285,7 +299,3 @@ class Page(msgspec.Struct, Generic[Item], frozen=True):
     next_cursor: str | None
     prev_cursor: str | None
     links: str  # the value of the header Link
-
-
-def _query(asked: dict[str, Any]) -> str:
-    return f"?{urlencode(asked, doseq=True)}" if asked else ""

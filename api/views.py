@@ -115,13 +115,15 @@ async def order(order_id: UUID, request: Request, caller: Reader, parts: Given, 
 
 
 @router.get("/v1/orders", summary="Orders, the newest first", tags=["orders"])
-async def orders(wanted: Annotated[WantedOrders, Query()], caller: Reader, parts: Given, own: Own) -> Response:
+async def orders(
+    request: Request, wanted: Annotated[WantedOrders, Query()], caller: Reader, parts: Given, own: Own
+) -> Response:
     """An order is as new as its placing; a draft, as its drafting. A page costs the same wherever it is."""
     asked = orders_wanted(wanted, caller)
-    listing = Listing(parts.cursors, wanted, ("orders", asked), key_of, Key)
+    listing = Listing(request, parts.cursors, wanted, ("orders", asked), key=key_of, shape=Key)
     await own.seen_by(*read_by(asked))
     window = Window(limit=listing.most, after=listing.after, before=listing.before)
-    page = listing.page("/v1/orders", await parts.queries.orders(asked, window))
+    page = listing.page(await parts.queries.orders(asked, window))
     return _linked(OrderPage(page.items, page.next_cursor, page.prev_cursor), page)
 
 
@@ -135,11 +137,17 @@ async def history(order_id: UUID, caller: Reader, parts: Given, own: Own) -> Res
 
 
 @router.get("/v1/products", summary="The catalogue, by SKU", tags=["products"])
-async def products(wanted: Annotated[Wanted, Query()], caller: Reader, parts: Given, own: Own) -> Response:  # noqa: ARG001  who may
-    listing = Listing(parts.cursors, wanted, ("products",), attrgetter("sku"), str)
+async def products(
+    request: Request,
+    wanted: Annotated[Wanted, Query()],
+    caller: Reader,  # noqa: ARG001  who may
+    parts: Given,
+    own: Own,
+) -> Response:
+    listing = Listing(request, parts.cursors, wanted, ("products",), key=attrgetter("sku"), shape=str)
     await own.seen_by("stock_levels")
     found = await parts.queries.products(listing.most, listing.after, before_sku=listing.before)
-    page = listing.page("/v1/products", found)
+    page = listing.page(found)
     return _linked(ProductPage(page.items, page.next_cursor, page.prev_cursor), page)
 
 

@@ -154,10 +154,10 @@ def listed(wanted: Wanted, window: Window) -> Statement:
     return Statement(_listed(wanted, window), _parameters(wanted, window) | {"most": window.limit})
 
 
-def walked(wanted: Wanted, window: Window) -> Statement:
-    """The page among the next `STRETCH` orders; in front of each row how many these are, and one row at least."""
+def walked(wanted: Wanted, window: Window, stretch: int = STRETCH) -> Statement:
+    """The page among the next so many orders; in front of each row how many these are, and one row at least."""
     query = WALKED.format(listed=_listed(wanted, window), way=_way(window))
-    return Statement(query, _parameters(wanted, window) | {"most": STRETCH})
+    return Statement(query, _parameters(wanted, window) | {"most": stretch})
 
 
 def looked_up(wanted: Wanted, window: Window) -> Statement:
@@ -205,11 +205,18 @@ def _conditions(wanted: Wanted) -> list[str]:
 
 
 def _stretch(wanted: Wanted, window: Window) -> list[str]:
-    return [
-        condition
-        for name, condition in STRETCHES.items()
-        if getattr(window if name in ("after", "before") else wanted, name) is not None
-    ]
+    """At most one bound on either side: with two of them, PostgreSQL may read all that lies between the two."""
+    first, last = wanted.placed_from, wanted.placed_to
+    bounds = []
+    if window.after is not None and (last is None or window.after[0] <= last):
+        bounds.append("after")
+    elif last is not None:
+        bounds.append("placed_to")
+    if window.before is not None and (first is None or window.before[0] >= first):
+        bounds.append("before")
+    elif first is not None:
+        bounds.append("placed_from")
+    return [STRETCHES[name] for name in bounds]
 
 
 def _parameters(wanted: Wanted, window: Window) -> dict[str, Any]:

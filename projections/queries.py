@@ -113,10 +113,14 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Queries:
-    """Reads the tables of the projections. Raises `psycopg.OperationalError` where the database does not answer."""
+    """Reads the tables of the projections. Raises `psycopg.OperationalError` where the database does not answer.
 
-    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+    `stretch` is how many orders are looked through one by one before a search looks all up.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[Any], *, stretch: int = STRETCH) -> None:
         self._pool = pool
+        self._stretch = stretch
 
     async def order(self, order_id: UUID) -> OrderView | None:
         """One order, whole."""
@@ -137,9 +141,9 @@ class Queries:
         if found_by(wanted) is None:
             rows = await self._page(listed(wanted, window))
         else:
-            looked_through = await self._page(walked(wanted, window))
+            looked_through = await self._page(walked(wanted, window, self._stretch))
             rows = [row[1:] for row in looked_through if row[1] is not None]
-            if len(rows) < window.limit and looked_through[0][0] == STRETCH:
+            if len(rows) < window.limit and looked_through[0][0] == self._stretch:
                 rows = await self._page(looked_up(wanted, window))
         page = [order_summary(row[:-1]) for row in rows]
         return page[::-1] if window.before is not None else page

@@ -11,10 +11,11 @@ _words = re.compile(r"[^\W_]+").findall
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, without capitals and accents; digits are letters, and all else parts words."""
+    """The words of a text, without capitals, accents and apostrophes; digits are letters, and all else parts words."""
     if not text.isascii():
         text = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
-    return _words(text.casefold())
+        text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "")
+    return _words(text.casefold().replace("'", ""))
 
 
 def vector(lexemes: Iterable[str]) -> str:

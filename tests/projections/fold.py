@@ -189,8 +189,8 @@ def _found_by(values: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _words(text: str) -> set[str]:
-    """Letters and digits that stand together; examples have no accents."""
-    return {*"".join(one if one.isalnum() else " " for one in text.lower()).split()}
+    """Letters and digits that stand together, or with an apostrophe between; examples have no accents."""
+    return {*"".join(one if one.isalnum() else "" if one == "'" else " " for one in text.lower()).split()}
 
 
 def _is_of_a_hold(event: Any) -> bool:
