@@ -64,6 +64,17 @@ FILTERS: dict[str, Wanted] = {
 }
 
 
+SHORT = {
+    "Index Scan order_list_newest, Index Scan order_search_pkey": "walk",
+    "Index Scan order_list_status, Index Scan order_search_pkey": "walk along order_list_status",
+    "Bitmap Index Scan order_search_found_by, Bitmap Heap Scan order_search": "Bitmap Scan order_search_found_by",
+    "Bitmap Index Scan order_list_customer, Bitmap Heap Scan order_list": "Bitmap Scan order_list_customer",
+    "Index Scan order_list_pkey": "order_list_pkey",
+    "Index Scan order_search_pkey": "order_search_pkey",
+}
+"""How the table calls nodes that stand together, or are in every search."""
+
+
 class Cost(msgspec.Struct, frozen=True):
     """Of one page: milliseconds (median of five, all in memory if it fits), pages of 8 kB touched, and the nodes."""
 
@@ -116,7 +127,9 @@ def cost(connection: psycopg.Connection[Any], wanted: Wanted, window: Window) ->
             run(connection, statement)
         seconds.append(perf_counter() - begun)
     plans = [explained(connection, statement) for statement in statements]
-    nodes = "; then ".join(", ".join(dict.fromkeys(named(plan["Plan"]))) for plan in plans)
+    nodes = "; ".join(", ".join(dict.fromkeys(named(plan["Plan"]))) for plan in plans)
+    for long, short in SHORT.items():
+        nodes = nodes.replace(long, short)
     return Cost(1_000 * median(seconds), sum(touched(plan["Plan"]) for plan in plans), nodes)
 
 
