@@ -88,8 +88,8 @@ def _row(placed: OrderPlaced) -> Order:
     order = Order(
         **values, status="confirmed", version=2, balance=placed.total, placed_at=placed.at, updated_at=placed.at
     )
-    same = ("line_id", "sku", "name", "quantity", "unit_price", "total")
-    order.lines = [Line(open=line.quantity, **{name: getattr(line, name) for name in same}) for line in placed.lines]
+    of_line = ("line_id", "sku", "name", "quantity", "unit_price", "total")
+    order.lines = [Line(open=line.quantity, **{name: getattr(line, name) for name in of_line}) for line in placed.lines]
     return order
 
 
