@@ -7,7 +7,7 @@ from collections.abc import Iterable
 WHOLE = 2
 """Words of at most so many letters are found whole only: too many begin like them."""
 
-_words = re.compile(r"[^\W_]+").findall
+_words = re.compile(r"[^\W_]{1,100}").findall  # a longer one is several: PostgreSQL takes no more than 2,046 bytes
 
 
 def words(text: str) -> list[str]:

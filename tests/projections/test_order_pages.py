@@ -151,8 +151,9 @@ async def test_what_an_amendment_takes_out_is_found_no_longer(on_the_log: ReadSi
 
 async def test_an_order_of_two_thousand_lines_can_be_found(on_the_log: ReadSide, queries: Queries) -> None:
     """PostgreSQL takes no vector of more than a megabyte."""
+    long = "\N{CJK UNIFIED IDEOGRAPH-20000}"  # four bytes
     lines = [
-        Line(str(n), f"{n:04}{'☕' * 60}", f"{n:04}" + "\N{CJK UNIFIED IDEOGRAPH-20000}" * 196, 1, 1, reserved=False)
+        Line(str(n), f"{n:04}{long * 60}", f"{n:04}{long * 95} {n:04}{long * 95}", 1, 1, reserved=False)
         for n in range(2_000)
     ]
     await on_the_log.record([(order_stream(ORDER), an_order_placed(*lines))])

@@ -18,6 +18,7 @@ from projections.words import query, vector, words
         ("東京 カップ", ["東京", "カッフ"]),
         ("½ m²", ["1", "2", "m2"]),
         ("\0 ☕ -- ' \\", []),
+        ("\N{SQUARE APAATO}" * 30, ["アハート" * 25, "アハート" * 5]),
     ],
 )
 def test_words_are_letters_and_digits_without_capitals_and_accents(text: str, found: list[str]) -> None:
