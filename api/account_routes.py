@@ -19,8 +19,9 @@ from api.accounts import (
 from api.auth import Caller, must_write
 from api.errors import Place, Problem, invalid
 from api.issuing import Issuer, Operation, kept_by_nobody, said
+from api.listing import Wanted
 from api.parts import Identity, Parts
-from api.views import Bearer, Given, Wanted
+from api.views import Bearer, Given
 
 router = APIRouter()
 

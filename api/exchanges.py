@@ -43,6 +43,8 @@ def of(error: Exception) -> Problem:
 
 def _parameter(error: dict[str, Any]) -> Place:
     where, *path = error["loc"]
+    if where == "query":  # which of its values it is, if it has several, says the sentence
+        path = path[:1]
     return Place(pointer(path), sentence(error["msg"]), str(where))
 
 

@@ -28,6 +28,7 @@ from api.websocket import refuse
 from events.codec import TYPES
 from events.tasks import ended
 from projections.changes import PAGE, BadCursor, Batch, Change, Changes, Cursor, CursorAhead, Interest
+from projections.order_pages import Wanted, Window, key_of
 from projections.queries import Queries
 from projections.shapes import OrderView
 
@@ -484,12 +485,13 @@ class Subscription:
         after = None
         while True:
             page = await self._live.queries.orders(
-                customer_id=wanted.customer_id, status=wanted.status, limit=PAGE, after=after
+                Wanted(customer_id=wanted.customer_id, status=(wanted.status,) if wanted.status else ()),
+                Window(limit=PAGE, after=after),
             )
             yield await self._fitting([one.order_id for one in page])
             if len(page) < PAGE:
                 return
-            after = (page[-1].created_at, page[-1].order_id)
+            after = key_of(page[-1])
 
     async def _fitting(self, ids: list[UUID]) -> list[OrderView]:
         found = await self._changes.orders(ids)

@@ -1,6 +1,7 @@
 """Reads that include what their caller has written: `Consistency-Token` from the write, `Prefer: wait` for patience."""
 
 import time
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -25,8 +26,8 @@ class OwnWrites:
         self._least: int | None = None
         told[b"vary"] = VARY
 
-    async def seen_by(self, projection: str, *, stream: str | None = None) -> None:
-        """Wait, as long as is wished, until a projection has the write: all of it, or what it did to one stream.
+    async def seen_by(self, *projections: str, stream: str | None = None) -> None:
+        """Wait, as long as is wished, until projections have the write: all of it, or what it did to one stream.
 
         Raises a `Problem` if it has not by then, and the caller wants nothing else.
         """
@@ -39,9 +40,16 @@ class OwnWrites:
             return
         self._least = written.version
         position = self._token.position if stream is None else written.position
-        within = (self._wish.wait or 0) - (time.monotonic() - begun)
-        reached = position is None or await self._parts.arrivals.reached(projection, position, within, stream=stream)
-        self._tell(includes=reached and (stream is not None or not await self._left_aside(projection, self._token)))
+        until = begun + (self._wish.wait or 0)
+        reached = position is None or await self._reached(projections, position, until, stream)
+        self._tell(includes=reached and (stream is not None or not await self._left_aside(projections, self._token)))
+
+    async def _reached(self, projections: Iterable[str], position: int, until: float, stream: str | None) -> bool:
+        for projection in projections:
+            within = until - time.monotonic()
+            if not await self._parts.arrivals.reached(projection, position, within, stream=stream):
+                return False
+        return True
 
     def shows(self, version: int) -> None:
         """What was read of the stream is of this version: less than was written, if the projection has left it aside.
@@ -57,8 +65,8 @@ class OwnWrites:
             written = await self._parts.queries.written(self._token.position)
             self._tell(includes=written.head >= self._token.position)
 
-    async def _left_aside(self, projection: str, token: Token) -> bool:
-        return await self._parts.queries.parked_between([projection], token.position - token.recorded, token.position)
+    async def _left_aside(self, projections: Iterable[str], token: Token) -> bool:
+        return await self._parts.queries.parked_between(projections, token.position - token.recorded, token.position)
 
     def _tell(self, *, includes: bool) -> None:
         if applied := self._wish.applied:

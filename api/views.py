@@ -1,8 +1,8 @@
 """The reads over HTTP: orders, their history, products, reports, and whether the parts are well."""
 
 from datetime import UTC, date, datetime
-from typing import Annotated
-from urllib.parse import urlencode
+from operator import attrgetter
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -16,31 +16,31 @@ from api.auth import Caller
 from api.current import current_order
 from api.errors import Place, Problem, invalid
 from api.health import Health, readiness
+from api.listing import Listing, Page, Wanted, WantedOrders, orders_wanted
 from api.own_writes import Own
 from api.parts import Parts
 from api.refusals import refused_read
 from api.requests import single
 from api.routes import sku_of
 from api.shapes import encode, order_view
-from commands.command import Reference, Sku
-from commands.order import Order, Status
+from commands.command import Sku
+from commands.order import Order
 from commands.refusals import NoSuchOrder, NoSuchProduct
-from events import numbers
 from events.envelope import order_stream, product_stream
-from events.numbers import BadNumber
+from projections.order_pages import Key, Window, key_of, read_by
 from projections.shapes import DailySales, HistoryEntry, OrderSummary, OrderView, ProductView
-
-MOST_ITEMS = 200
 
 
 class OrderPage(msgspec.Struct, frozen=True):
     items: list[OrderSummary]
     next_cursor: str | None = None
+    prev_cursor: str | None = None
 
 
 class ProductPage(msgspec.Struct, frozen=True):
     items: list[ProductView]
     next_cursor: str | None = None
+    prev_cursor: str | None = None
 
 
 class History(msgspec.Struct, frozen=True):
@@ -72,27 +72,6 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "readyz": Health,
 }
 """Name of a route to the shape that it answers, for the OpenAPI document."""
-
-
-class Wanted(BaseModel):
-    """Query parameters; one that does not exist is an error, so that a misspelt filter does not list everything."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=MOST_ITEMS)] = 50
-    cursor: Annotated[str | None, Field(max_length=1_000, description="next_cursor of the page before")] = None
-
-
-class WantedOrders(Wanted):
-    status: Status | None = None
-    customer_id: Annotated[Reference | None, Field(description="a customer's own, unless the caller may read all")] = (
-        None
-    )
-    number: Annotated[
-        str | None, Field(max_length=40, description="an order number, such as 7K3M-9Q2X-J; 400 when it is miswritten")
-    ] = None
-    refund_due: Annotated[bool | None, Field(description="true: those with money to be given back")] = None
-    tag: Reference | None = None
 
 
 class Days(BaseModel):
@@ -140,25 +119,16 @@ async def order(order_id: UUID, request: Request, caller: Reader, parts: Given, 
 
 
 @router.get("/v1/orders", summary="Orders, the newest first", tags=["orders"])
-async def orders(wanted: Annotated[WantedOrders, Query()], caller: Reader, parts: Given, own: Own) -> Response:
-    customer = _customer(wanted.customer_id, caller)
-    status = wanted.status.value if wanted.status else None
-    number = _number(wanted.number) if wanted.number is not None else None
-    listing = ("orders", customer, status, number, wanted.refund_due, wanted.tag)
-    after = parts.cursors.read(wanted.cursor, listing, tuple[datetime, UUID]) if wanted.cursor else None
-    await own.seen_by("order_list")
-    found = await parts.queries.orders(
-        customer_id=customer,
-        status=status,
-        number=number,
-        refund_due=wanted.refund_due,
-        tag=wanted.tag,
-        limit=wanted.limit + 1,
-        after=after,
-    )
-    items = found[: wanted.limit]
-    more = parts.cursors.after(listing, (items[-1].created_at, items[-1].order_id)) if len(found) > len(items) else None
-    return _page("/v1/orders", wanted, OrderPage(items, more))
+async def orders(
+    request: Request, wanted: Annotated[WantedOrders, Query()], caller: Reader, parts: Given, own: Own
+) -> Response:
+    """An order is as new as its placing; a draft, as its drafting. A page costs the same wherever it is."""
+    asked = orders_wanted(wanted, caller)
+    listing = Listing(request, parts.cursors, wanted, ("orders", asked), key=key_of, shape=Key)
+    await own.seen_by(*read_by(asked))
+    window = Window(limit=listing.most, after=listing.after, before=listing.before)
+    page = listing.page(await parts.queries.orders(asked, window))
+    return _linked(OrderPage(page.items, page.next_cursor, page.prev_cursor), page)
 
 
 @router.get("/v1/orders/{order_id}/events", summary="An order's history", tags=["orders"])
@@ -171,14 +141,18 @@ async def history(order_id: UUID, caller: Reader, parts: Given, own: Own) -> Res
 
 
 @router.get("/v1/products", summary="The catalogue, by SKU", tags=["products"])
-async def products(wanted: Annotated[Wanted, Query()], caller: Reader, parts: Given, own: Own) -> Response:  # noqa: ARG001  who may
-    listing = ("products",)
-    after = parts.cursors.read(wanted.cursor, listing, str) if wanted.cursor else None
+async def products(
+    request: Request,
+    wanted: Annotated[Wanted, Query()],
+    caller: Reader,  # noqa: ARG001  who may
+    parts: Given,
+    own: Own,
+) -> Response:
+    listing = Listing(request, parts.cursors, wanted, ("products",), key=attrgetter("sku"), shape=str)
     await own.seen_by("stock_levels")
-    found = await parts.queries.products(wanted.limit + 1, after)
-    items = found[: wanted.limit]
-    more = parts.cursors.after(listing, items[-1].sku) if len(found) > len(items) else None
-    return _page("/v1/products", wanted, ProductPage(items, more))
+    found = await parts.queries.products(listing.most, listing.after, before_sku=listing.before)
+    page = listing.page(found)
+    return _linked(ProductPage(page.items, page.next_cursor, page.prev_cursor), page)
 
 
 class _OneSku(APIRoute):
@@ -246,23 +220,6 @@ def _may_see(caller: Caller, customer_id: str) -> bool:
     return caller.reads_all or caller.customer_id == customer_id
 
 
-def _customer(asked: str | None, caller: Caller) -> str | None:
-    """Whose orders to list; None for everybody's."""
-    if caller.reads_all:
-        return asked
-    if asked not in (None, caller.customer_id):
-        raise Problem("forbidden", "A customer may list its own orders only.")
-    return caller.customer_id
-
-
-def _number(text: str) -> str:
-    """The number as it is kept. Raises a `Problem`: a slip of the pen is not an order that is not there."""
-    try:
-        return numbers.read(text)
-    except BadNumber as error:
-        raise Problem("bad-number", f"{error}.", errors=[Place("/number", str(error), "query")]) from None
-
-
 def _json(content: msgspec.Struct) -> Response:
     return Response(encode(content), media_type="application/json", headers={"cache-control": "private, no-cache"})
 
@@ -280,9 +237,7 @@ def _tagged(request: Request, version: int, view: msgspec.Struct) -> Response:
     return response
 
 
-def _page(path: str, wanted: Wanted, page: OrderPage | ProductPage) -> Response:
-    response = _json(page)
-    if page.next_cursor is not None:
-        query = wanted.model_dump(exclude_none=True, exclude_unset=True, mode="json") | {"cursor": page.next_cursor}
-        response.headers["link"] = f'<{path}?{urlencode(query)}>; rel="next"'
+def _linked(content: msgspec.Struct, page: Page[Any]) -> Response:
+    response = _json(content)
+    response.headers["link"] = page.links
     return response

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
-from projections import daily_sales, due_steps, order_details, order_list, stock_levels, timeline
+from projections import daily_sales, due_steps, order_details, order_list, order_search, stock_levels, timeline
 from projections.tables import Projection
 
 PROJECTIONS: dict[str, Projection] = {
     "order_details": order_details.PROJECTION,
     "order_list": order_list.PROJECTION,
+    "order_search": order_search.PROJECTION,
     "daily_sales": daily_sales.PROJECTION,
     "timeline": timeline.PROJECTION,
     "due_steps": due_steps.PROJECTION,

@@ -37,6 +37,38 @@ from events.order import (
 )
 from projections.tables import Change, Projection, Put, Set, counter, metadata
 
+PAYMENT_STATUS = """CASE
+    WHEN refunded <> 0 THEN CASE WHEN refunded >= captured THEN 'refunded' ELSE 'partly_refunded' END
+    WHEN captured <> 0 THEN CASE WHEN captured >= ordered - reduced THEN 'paid' ELSE 'partly_paid' END
+    WHEN ordered - reduced = 0 THEN 'none'
+    WHEN authorized - voided >= ordered - reduced THEN 'authorized' ELSE 'unpaid' END"""
+"""As `events/status.py` has it; this and the following two."""
+
+FULFILMENT_STATUS = """CASE
+    WHEN units - cancelled = 0 THEN 'none'
+    WHEN delivered <> 0 THEN CASE WHEN delivered >= units - cancelled THEN 'delivered' ELSE 'partly_delivered' END
+    WHEN shipped - lost <> 0 THEN CASE WHEN shipped - lost >= units - cancelled THEN 'shipped' ELSE 'partly_shipped' END
+    ELSE 'unfulfilled' END"""
+
+RETURN_STATUS = """CASE
+    WHEN returned = 0 THEN 'none' WHEN returned >= delivered THEN 'returned' ELSE 'partly_returned' END"""
+
+
+def _computed(name: str, expression: str) -> Column[str]:
+    """Stored, so that an index can hold it, and moves an order only when it changes."""
+    return Column(name, Text, Computed(expression, persisted=True), nullable=False)
+
+
+SETTLED = {"payment_status": "paid", "fulfilment_status": "delivered", "return_status": "none"}
+"""What most orders come to in the end. Those are found by walking the whole list; all others have an index."""
+
+
+def _unless_settled(column: str, settled: str) -> Index:
+    return Index(
+        f"order_list_{column}", column, "listed_at", "order_id", postgresql_where=text(f"{column} <> '{settled}'")
+    )
+
+
 order_list = Table(
     "order_list",
     metadata,
@@ -55,30 +87,36 @@ order_list = Table(
     counter("refunded"),
     # Stored, so that only an order for which it changes moves in the index of those that wait for their money.
     Column("refund_due", Boolean, Computed("captured - refunded > ordered - reduced", persisted=True), nullable=False),
+    _computed("payment_status", PAYMENT_STATUS),
     Column("units", BigInteger, nullable=False),
     counter("cancelled"),
     counter("shipped"),
     counter("delivered"),
     counter("lost"),
     counter("returned"),
+    _computed("fulfilment_status", FULFILMENT_STATUS),
+    _computed("return_status", RETURN_STATUS),
     Column("on_hold", Boolean, nullable=False, server_default=text("false")),
-    Column("tags", JSONB),  # none, rather than no tag: most orders then cost their index nothing
+    Column("tags", JSONB),  # none: it has no tag
     Column("external_reference", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),  # drafted or placed
     Column("placed_at", DateTime(timezone=True)),  # none: a draft
     Column("updated_at", DateTime(timezone=True), nullable=False),
-    # Read backwards, each gives one page of its list after another.
-    Index("order_list_newest", "created_at", "order_id"),
-    Index("order_list_customer", "customer_id", "created_at", "order_id"),
-    Index("order_list_status", "status", "created_at", "order_id"),
-    Index("order_list_refund_due", "created_at", "order_id", postgresql_where=text("refund_due")),
-    Index(
-        "order_list_tags",
-        "tags",
-        postgresql_using="gin",
-        postgresql_ops={"tags": "jsonb_path_ops"},
-        postgresql_where=text("tags IS NOT NULL"),
+    # The order of the lists: a draft that is placed is new, and dates of placing are a stretch of it.
+    Column(
+        "listed_at",
+        DateTime(timezone=True),
+        Computed("coalesce(placed_at, created_at)", persisted=True),
+        nullable=False,
     ),
+    # Each is read along the order of the lists, so it gives one page after another, whatever its filter leaves out.
+    Index("order_list_newest", "listed_at", "order_id"),
+    Index("order_list_customer", "customer_id", "listed_at", "order_id"),
+    Index("order_list_status", "status", "listed_at", "order_id"),
+    *(_unless_settled(column, settled) for column, settled in SETTLED.items()),
+    Index("order_list_refund_due", "listed_at", "order_id", postgresql_where=text("refund_due")),
+    Index("order_list_on_hold", "listed_at", "order_id", postgresql_where=text("on_hold")),
+    Index("order_list_total", "currency", "total"),
     Index("order_list_number", "number", unique=True),
 )
 

@@ -50,7 +50,7 @@ class _OrderRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class _SummaryRow(msgspec.Struct, frozen=True, gc=False):
-    """A row of `SUMMARY`: its columns, in their order."""
+    """A row of `SUMMARY_COLUMNS`: its columns, in their order."""
 
     order_id: UUID
     version: int
@@ -114,8 +114,8 @@ def _columns(row: type[msgspec.Struct]) -> str:
 ORDER = f"SELECT {_columns(_OrderRow)} FROM order_details"
 """Orders whole."""
 
-SUMMARY = f"SELECT {_columns(_SummaryRow)} FROM order_list"
-"""Orders as a list shows them."""
+SUMMARY_COLUMNS = _columns(_SummaryRow)
+"""Of `order_list`: orders as a list shows them."""
 
 
 def order_view(columns: tuple[Any, ...]) -> OrderView:
@@ -165,7 +165,7 @@ def order_view(columns: tuple[Any, ...]) -> OrderView:
 
 
 def order_summary(columns: tuple[Any, ...]) -> OrderSummary:
-    """The view of a row of `SUMMARY`."""
+    """The view of a row of `SUMMARY_COLUMNS`."""
     row = _SummaryRow(*columns)
     currency, authorized = row.currency, row.authorized - row.voided
     sums = (_Sums(row.units, row.cancelled, row.shipped, row.delivered, row.lost, row.returned),)

@@ -12,7 +12,8 @@ from events.codec import Row
 from events.log import HEAD, STREAM, WRITTEN
 from projections.checkpoints import Checkpoint
 from projections.due_steps import Step
-from projections.order_views import ORDER, SUMMARY, order_summary, order_view
+from projections.order_pages import STRETCH, Statement, Wanted, Window, found_by, listed, looked_up, walked
+from projections.order_views import ORDER, order_summary, order_view
 from projections.shapes import DailySales, HistoryEntry, Money, OrderSummary, OrderView, ProductView
 from projections.statements import array, unfolded
 
@@ -21,20 +22,6 @@ ORDERS = f"{ORDER} WHERE order_id = ANY(%s)"
 
 ORDER_BY_NUMBER = f"{ORDER} WHERE order_id = (SELECT order_id FROM order_list WHERE number = %s)"
 """The order that has a number."""
-
-ORDER_LIST = f"{SUMMARY} {{where}} ORDER BY created_at DESC, order_id DESC LIMIT %(limit)s"
-"""One page of the orders, newest first; `where` is put together from `CONDITIONS`."""
-
-CONDITIONS = {
-    "customer_id": "customer_id = %(customer_id)s",
-    "status": "status = %(status)s",
-    "number": "number = %(number)s",
-    "refund_due": "refund_due",  # not a parameter: the index of these orders must fit any plan that is kept
-    "no_refund_due": "NOT refund_due",
-    "tag": "tags @> jsonb_build_array(%(tag)s::text)",
-    "after": "(created_at, order_id) < (%(created_at)s, %(order_id)s)",
-}
-"""What may be asked of the list: each an index can answer, page after page."""
 
 HISTORY = """
 SELECT timeline.position, timeline.version, timeline.type, timeline.time, timeline.actor, timeline.data::text
@@ -50,6 +37,9 @@ _PRODUCT = "sku, name, prices::text, tracked, on_hand, reserved, version"
 
 PRODUCTS = f"SELECT {_PRODUCT} FROM stock_levels WHERE sku > %s ORDER BY sku LIMIT %s"
 """One page of the catalogue, by SKU."""
+
+PRODUCTS_BEFORE = f"SELECT {_PRODUCT} FROM stock_levels WHERE sku < %s ORDER BY sku DESC LIMIT %s"
+"""The page before a SKU, backwards."""
 
 PRODUCT = f"SELECT {_PRODUCT} FROM stock_levels WHERE sku = %s"
 """One product."""
@@ -99,10 +89,9 @@ PARKED = "SELECT projection, count(DISTINCT stream) FROM parked GROUP BY project
 PARKED_BETWEEN = "SELECT EXISTS (SELECT FROM parked WHERE projection = ANY(%s) AND position > %s AND position <= %s)"
 """Whether some projections have left an event aside between two positions."""
 
-_prices = msgspec.json.Decoder(dict[str, int]).decode
+ALL, FIRST = Wanted(), Window()
 
-Cursor = tuple[datetime, UUID]
-"""Where a page of orders ended: created_at and order_id of its last order."""
+_prices = msgspec.json.Decoder(dict[str, int]).decode
 
 
 class DueStep(msgspec.Struct, frozen=True, gc=False):
@@ -124,10 +113,14 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Queries:
-    """Reads the tables of the projections. Raises `psycopg.OperationalError` where the database does not answer."""
+    """Reads the tables of the projections. Raises `psycopg.OperationalError` where the database does not answer.
 
-    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+    `stretch` is how many orders are looked through one by one before a search looks all up.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[Any], *, stretch: int = STRETCH) -> None:
         self._pool = pool
+        self._stretch = stretch
 
     async def order(self, order_id: UUID) -> OrderView | None:
         """One order, whole."""
@@ -143,26 +136,17 @@ class Queries:
         rows = await self._fetch(ORDER_BY_NUMBER, (number,))
         return order_view(rows[0]) if rows else None
 
-    async def orders(
-        self,
-        customer_id: str | None = None,
-        status: str | None = None,
-        limit: int = 50,
-        after: Cursor | None = None,
-        *,
-        number: str | None = None,
-        refund_due: bool | None = None,
-        tag: str | None = None,
-    ) -> list[OrderSummary]:
-        """One page of the orders, newest first, from after a cursor; `number` in canonical form."""
-        created_at, order_id = after or (None, None)
-        asked = {"customer_id": customer_id, "status": status, "number": number, "tag": tag}
-        given = [name for name, value in (asked | {"after": after}).items() if value is not None]
-        if refund_due is not None:
-            given.append("refund_due" if refund_due else "no_refund_due")
-        where = f"WHERE {' AND '.join(CONDITIONS[name] for name in given)}" if given else ""
-        values = asked | {"limit": limit, "created_at": created_at, "order_id": order_id}
-        return [order_summary(row) for row in await self._fetch(ORDER_LIST.format(where=where), values)]
+    async def orders(self, wanted: Wanted = ALL, window: Window = FIRST) -> list[OrderSummary]:
+        """One page of the orders, newest first."""
+        if found_by(wanted) is None:
+            rows = await self._page(listed(wanted, window))
+        else:
+            looked_through = await self._page(walked(wanted, window, self._stretch))
+            rows = [row[1:] for row in looked_through if row[1] is not None]
+            if len(rows) < window.limit and looked_through[0][0] == self._stretch:
+                rows = await self._page(looked_up(wanted, window))
+        page = [order_summary(row[:-1]) for row in rows]
+        return page[::-1] if window.before is not None else page
 
     async def history(self, order_id: UUID, customer_id: str | None = None) -> list[HistoryEntry]:
         """What happened to an order, oldest first; nothing for another customer's."""
@@ -172,8 +156,12 @@ class Queries:
             for position, version, name, time, actor, data in rows
         ]
 
-    async def products(self, limit: int = 50, after_sku: str | None = None) -> list[ProductView]:
-        """One page of the catalogue, by SKU, from after one of them."""
+    async def products(
+        self, limit: int = 50, after_sku: str | None = None, *, before_sku: str | None = None
+    ) -> list[ProductView]:
+        """One page of the catalogue, by SKU, from after one of them, or up to one."""
+        if before_sku is not None:
+            return [_product(row) for row in await self._fetch(PRODUCTS_BEFORE, (before_sku, limit))][::-1]
         return [_product(row) for row in await self._fetch(PRODUCTS, (after_sku or "", limit))]
 
     async def product(self, sku: str) -> ProductView | None:
@@ -225,9 +213,13 @@ class Queries:
         rows = await self._fetch(WRITTEN, {"stream": stream, "position": position})
         return Written(*rows[0])
 
-    async def _fetch(self, query: str, parameters: Any) -> list[Any]:
+    async def _page(self, statement: Statement) -> list[Any]:
+        """Never by a plan that is kept: which one is good depends on what is asked for."""
+        return await self._fetch(statement.query, statement.parameters, prepare=False)
+
+    async def _fetch(self, query: str, parameters: Any, *, prepare: bool | None = None) -> list[Any]:
         async with self._pool.connection() as connection:
-            cursor = await connection.cursor(binary=True).execute(query, parameters)
+            cursor = await connection.cursor(binary=True).execute(query, parameters, prepare=prepare)
             return cast(list[Any], await cursor.fetchall())
 
 

@@ -26,7 +26,7 @@ async def pages(edge: Edge, path: str, by: str) -> list[list[Any]]:
         answer = await edge.get(path, by=by)
         assert answer.status_code == 200, answer.text
         found.append(answer.json()["items"])
-        path = answer.headers.get("link", "").partition(">")[0].removeprefix("<")
+        path = answer.links.get("next", {}).get("url", "")
         assert bool(path) == (answer.json()["next_cursor"] is not None)
     return found
 

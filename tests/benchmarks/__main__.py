@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import ours
+from tests.benchmarks import ours, reading
 from tests.benchmarks.servers import idle_share
 from tests.benchmarks.stage import Stage, stage
 
@@ -93,6 +93,12 @@ def flash(stage: Stage) -> Iterator[Row]:
     yield compared("all orders of one tracked product, against of 10,000", baseline, rate, 0.75, note)
 
 
+def get(stage: Stage) -> Iterator[Row]:
+    baseline, read = reading.reads(stage)
+    note = f"p99 {read.p99_ms:.1f} ms, against {baseline.p99_ms:.0f} ms"
+    yield compared("GET of an order, against FastAPI + SQLAlchemy ORM", baseline.rate, read.rate, 3, note)
+
+
 def processes(stage: Stage) -> Iterator[Row]:
     one, three = ours.writes_by_three(stage)
     yield compared("three API processes on one log, against one", one.rate, three.rate, 1, "3 x 64 connections")
@@ -158,6 +164,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "writes": writes,
     "tracked": tracked,
     "flash": flash,
+    "get": get,
     "processes": processes,
     "deciding": deciding,
     "loading": loading,

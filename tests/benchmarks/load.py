@@ -1,4 +1,4 @@
-"""Loads an HTTP server with orders over keep-alive connections, and says how many were answered and how fast."""
+"""Loads an HTTP server with orders, or reads of some, over keep-alive connections; says how many and how fast."""
 
 import argparse
 import asyncio
@@ -80,6 +80,14 @@ def order_requests(url: str, token: str, key_prefix: str, plan: Plan, seed: int 
     bodies = [order_body(choose, plan.skus, plan.lines) for _ in range(BODIES)]
     tails = [b"\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body) for body in bodies]
     return lambda i: b"%b%d%b" % (head, i, tails[i % BODIES])
+
+
+def read_requests(url: str, token: str, paths: list[str], seed: int = 1) -> MakeRequest:
+    """GETs of these paths below `url`, in an order that chance gives."""
+    tail = f" HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    requests = [f"GET {path}{tail}".encode() for path in paths]
+    random.Random(seed).shuffle(requests)
+    return lambda i: requests[i % len(requests)]
 
 
 # What comes back --------------------------------------------------------------------------------------------
@@ -293,12 +301,18 @@ def percentile(ordered: list[float], percent: float) -> float:
 # In a process of its own ------------------------------------------------------------------------------------
 
 
-def load_from(cpu: int, url: str, plan: Plan, token: str, *, key_prefix: str, seed: int = 1) -> Load:
-    """The same from a child process pinned to `cpu`. Raises when the child fails; failures of requests are counted."""
+def load_from(
+    cpu: int, url: str, plan: Plan, token: str, *, key_prefix: str = "load", paths: Path | None = None, seed: int = 1
+) -> Load:
+    """The same from a child process pinned to `cpu`. Raises when the child fails; failures of requests are counted.
+
+    Orders to `url`, or reads of the `paths` that a file has, one a line.
+    """
     options: dict[str, object] = {
         "url": url,
         "token": token,
         "key-prefix": key_prefix,
+        "paths": paths,
         "cpu": cpu,
         "seed": seed,
         "connections": plan.connections,
@@ -320,6 +334,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--url", required=True, help="e.g. http://127.0.0.1:8000/v1/orders")
     parser.add_argument("--token", default="", help="bearer token")
     parser.add_argument("--key-prefix", default="load", help="must differ from run to run, or keys repeat")
+    parser.add_argument("--paths", type=Path, help="a file of paths: read these, rather than place orders")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--warm-up", type=float, default=2.0, help="seconds before measuring")
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds to measure")
@@ -345,7 +360,10 @@ def main() -> None:
         skus=given.skus,
         lines=given.lines,
     )
-    make_request = order_requests(given.url, given.token, given.key_prefix, plan, given.seed)
+    if given.paths is not None:
+        make_request = read_requests(given.url, given.token, given.paths.read_text().split(), given.seed)
+    else:
+        make_request = order_requests(given.url, given.token, given.key_prefix, plan, given.seed)
     gc.disable()  # a pause here would be reported as the server's
     load = uvloop.run(send_load(given.url, plan, make_request))
     print(msgspec.json.encode(load).decode())

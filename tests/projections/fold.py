@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
-from events import codec
+from events import codec, status
 from events.codec import Row
 from events.envelope import Recorded
 from events.order import (
@@ -56,6 +57,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "order_details_shipments": ("order_id", "shipment_id"),
     "order_details_returns": ("order_id", "return_id"),
     "order_list": ("order_id",),
+    "order_search": ("order_id",),
     "daily_sales": ("date", "currency"),
     "timeline": ("order_id", "version"),
     "stock_levels": ("sku",),
@@ -119,6 +121,9 @@ LATEST: dict[str, tuple[type, ...]] = {
 }
 """Column to the facts of which the latest says its value."""
 
+ADDRESSED = ("name", "postal_code", "city")
+"""What of an address an order is found by."""
+
 IN_BOTH = "number customer_id currency external_reference tags"
 IN_DETAILS = "lines subtotal discount shipping tax payment_terms payment_method email shipping_address metadata"
 
@@ -131,7 +136,7 @@ def _fold_order(tables: Tables, order_id: UUID, history: list[Recorded]) -> None
     _fold_steps(tables, order_id, history)
     both = _ledger(events) | {
         "version": history[-1].version,
-        "status": [status for event in events for kind, status in STATUS.items() if type(event) is kind][-1],
+        "status": [named for event in events for kind, named in STATUS.items() if type(event) is kind][-1],
         "created_at": events[0].at,
         "placed_at": next((event.at for event in events if isinstance(event, OrderPlaced)), None),
         "updated_at": events[-1].at,
@@ -153,7 +158,39 @@ def _fold_order(tables: Tables, order_id: UUID, history: list[Recorded]) -> None
         "refund_due": both["captured"] - both["refunded"] > both["total"],
     }
     tables["order_list"][order_id,] = both | summed | {column: values[column] for column in IN_BOTH.split()}
-    tables["order_list"][order_id,]["tags"] = values["tags"] or None
+    tables["order_list"][order_id,] |= {"tags": values["tags"] or None, "listed_at": both["placed_at"] or events[0].at}
+    tables["order_list"][order_id,] |= _statuses(both, summed)
+    tables["order_search"][order_id,] = {"listed_at": both["placed_at"] or events[0].at} | _found_by(values)
+
+
+def _statuses(both: dict[str, Any], pieces: dict[str, int]) -> dict[str, str]:
+    total, authorized = both["total"], both["authorized"] - both["voided"]
+    counted = [SimpleNamespace(quantity=pieces["units"], **pieces)]
+    return {
+        "payment_status": status.payment_status(total, authorized, both["captured"], both["refunded"]),
+        "fulfilment_status": status.fulfilment_status(counted),
+        "return_status": status.return_status(counted),
+    }
+
+
+def _found_by(values: dict[str, Any]) -> dict[str, list[str]]:
+    """The lexemes of each vector, in PostgreSQL's order."""
+    where_to = values["shipping_address"] or {}
+    lines = {f"={line['sku']}" for line in values["lines"]}
+    lines |= {word for line in values["lines"] for word in _words(f"{line['sku']} {line['name']}")}
+    card = {f"@{values['customer_id']}", *_words(f"{values['number']} {values['customer_id']}")}
+    if values["external_reference"] is not None:
+        card |= {f"#{values['external_reference']}", *_words(values["external_reference"])}
+    labels = {word for tag in values["tags"] or () for word in (f"+{tag}", *_words(tag))}
+    content = lines | _words(" ".join([values["email"] or "", *(where_to.get(name) or "" for name in ADDRESSED)]))
+    return {
+        name: sorted(its, key=str.encode) for name, its in (("card", card), ("content", content), ("tagged", labels))
+    }
+
+
+def _words(text: str) -> set[str]:
+    """Letters and digits that stand together, or with an apostrophe between; examples have no accents."""
+    return {*"".join(one if one.isalnum() else "" if one == "'" else " " for one in text.lower()).split()}
 
 
 def _is_of_a_hold(event: Any) -> bool:
@@ -296,6 +333,13 @@ def _stock(history: list[Recorded]) -> dict[str, Any]:
 
 # What is there -----------------------------------------------------------------------------------------------
 
+READ_BACK = {
+    "timeline": "order_id, version, position, type, time, actor, data::text",
+    "order_search": "order_id, listed_at, "
+    + ", ".join(f"tsvector_to_array({name}) AS {name}" for name in ("card", "content", "tagged")),
+}
+"""Tables that are read otherwise than column by column."""
+
 NOT_FOLDED = {"partition"}
 """Where an event came by, which the log does not know."""
 
@@ -309,8 +353,7 @@ def written(url: str, tables: Iterable[str] = TABLES) -> Tables:
 def _rows(
     connection: psycopg.Connection[dict[str, Any]], table: str, key: tuple[str, ...]
 ) -> Iterable[tuple[tuple[Any, ...], dict[str, Any]]]:
-    columns = "*" if table != "timeline" else "order_id, version, position, type, time, actor, data::text"
-    for row in connection.execute(f"SELECT {columns} FROM {table}"):
+    for row in connection.execute(f"SELECT {READ_BACK.get(table, '*')} FROM {table}"):
         rest = row.keys() - {*key} - NOT_FOLDED
         yield tuple(row[name] for name in key), {name: row[name] for name in rest}
 

@@ -1,12 +1,19 @@
 """The read side's tables in the database are those that the code declares."""
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from alembic import command
 
 from events.log import Log
-from projections.migrate import DatabaseIsNewer, differences, migrate
+from projections.catalogue import PROJECTIONS
+from projections.migrate import DatabaseIsNewer, _config, _connected, differences, migrate
+from tests.projections.fold import difference, folded, written
+from tests.projections.lives import lives
+from tests.projections.logs import a_catalogue
+from tests.projections.reading import ReadSide, until
 from tests.services.child import free_port
 
 
@@ -19,8 +26,28 @@ def test_the_migrations_make_the_tables_that_the_code_declares(database_url: str
 def test_a_missing_column_is_a_difference(database_url: str) -> None:
     migrate(database_url)
     with psycopg.connect(database_url) as connection:
-        connection.execute("ALTER TABLE order_list DROP COLUMN units")
-    assert "units" in str(differences(database_url))
+        connection.execute("ALTER TABLE order_list DROP COLUMN updated_at")
+    assert "updated_at" in str(differences(database_url))
+
+
+async def test_what_an_earlier_orderlog_has_written_is_listed_and_found(read_side: ReadSide) -> None:
+    _back_to(read_side.url, "0002")
+    await read_side.record([*a_catalogue(), *lives(60, random.Random(60))])
+    earlier = [projection for name, projection in PROJECTIONS.items() if name != "order_search"]
+    expected = folded(read_side.rows, ["daily_sales", "timeline"])
+    async with read_side.working(earlier):
+        await until(lambda: difference(expected, written(read_side.url, expected)))
+    migrate(read_side.url)
+    await read_side.record(lives(20, random.Random(61)))
+    async with read_side.working():
+        await read_side.shows_everything()
+
+
+def _back_to(url: str, version: str) -> None:
+    """The tables as an earlier orderlog made them."""
+    with _connected(url) as connection:
+        command.downgrade(_config(connection), version)
+        connection.commit()
 
 
 def test_to_migrate_again_changes_nothing(database_url: str) -> None:
