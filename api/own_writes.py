@@ -1,14 +1,15 @@
 """Reads that include what their caller has written: `Consistency-Token` from the write, `Prefer: wait` for patience."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Header, Request
 
 from api import consistency
 from api.consistency import Preference, Token
 from api.errors import Problem
-from api.parts import Parts
+from projections.arrivals import Arrivals
+from projections.queries import Queries
 
 VARY = b"prefer, consistency-token"
 
@@ -16,11 +17,24 @@ CURRENT, STALE = b"current", b"stale"
 """The header Consistency says whether what is answered includes the write of the token."""
 
 
+class Source(Protocol):
+    """What is read, and what tells how far it has come."""
+
+    @property
+    def queries(self) -> Queries: ...
+    @property
+    def arrivals(self) -> Arrivals: ...
+
+
 class OwnWrites:
     """What one read must include. `seen_by` waits before it reads, `shows` looks at what was read."""
 
-    def __init__(self, parts: Parts, token: Token | None, wish: Preference, told: dict[bytes, bytes]) -> None:
-        self._parts, self._token, self._wish, self._told = parts, token, wish, told
+    def __init__(
+        self, source: Source, tokens: tuple[Token, ...], wish: Preference, told: dict[bytes, bytes] | None = None
+    ) -> None:
+        self._source, self._tokens, self._wish = source, tokens, wish
+        self._told = told = {} if told is None else told
+        self._position = max((token.position for token in tokens), default=0)
         self._least: int | None = None
         told[b"vary"] = VARY
 
@@ -29,18 +43,18 @@ class OwnWrites:
 
         Raises a `Problem` if it has not by then, and the caller wants nothing else.
         """
-        if self._token is None:
+        if not self._tokens:
             return
         begun = time.monotonic()
-        written = await self._parts.queries.written(self._token.position, stream)
-        if written.head < self._token.position:  # of another database, or of a later state of this one
+        written = await self._source.queries.written(self._position, stream)
+        if written.head < self._position:  # of another database, or of a later state of this one
             self._tell(includes=False)
             return
         self._least = written.version
-        position = self._token.position if stream is None else written.position
+        position = self._position if stream is None else written.position
         within = (self._wish.wait or 0) - (time.monotonic() - begun)
-        reached = position is None or await self._parts.arrivals.reached(projection, position, within, stream=stream)
-        self._tell(includes=reached and (stream is not None or not await self._left_aside(projection, self._token)))
+        reached = position is None or await self._source.arrivals.reached(projection, position, within, stream=stream)
+        self._tell(includes=reached and (stream is not None or not await self._left_aside(projection)))
 
     def shows(self, version: int) -> None:
         """What was read of the stream is of this version: less than was written, if the projection has left it aside.
@@ -52,12 +66,15 @@ class OwnWrites:
 
     async def at_once(self) -> None:
         """What is read comes from the log itself."""
-        if self._token is not None:
-            written = await self._parts.queries.written(self._token.position)
-            self._tell(includes=written.head >= self._token.position)
+        if self._tokens:
+            written = await self._source.queries.written(self._position)
+            self._tell(includes=written.head >= self._position)
 
-    async def _left_aside(self, projection: str, token: Token) -> bool:
-        return await self._parts.queries.parked_between([projection], token.position - token.recorded, token.position)
+    async def _left_aside(self, projection: str) -> bool:
+        for one in self._tokens:
+            if await self._source.queries.parked_between([projection], one.position - one.recorded, one.position):
+                return True
+        return False
 
     def _tell(self, *, includes: bool) -> None:
         if applied := self._wish.applied:
@@ -73,7 +90,9 @@ class OwnWrites:
 
 async def own_writes(
     request: Request,
-    consistency_token: Annotated[str | None, Header(description="of a write: the answer shall include it")] = None,
+    consistency_token: Annotated[
+        str | None, Header(description="of a write: the answer shall include it; of several, with commas between them")
+    ] = None,
     prefer: Annotated[
         list[str] | None,
         Header(
@@ -82,15 +101,15 @@ async def own_writes(
     ] = None,
 ) -> OwnWrites:
     """The dependency of each read that a projection answers. Raises a `Problem` for what is no token."""
-    parts: Parts = request.app.state.parts
-    return OwnWrites(parts, _token(consistency_token), consistency.preference(prefer or []), request.scope["told"])
+    source: Source = request.app.state.parts
+    return OwnWrites(source, _tokens(consistency_token), consistency.preference(prefer or []), request.scope["told"])
 
 
-def _token(text: str | None) -> Token | None:
+def _tokens(text: str | None) -> tuple[Token, ...]:
     if text is None:
-        return None
+        return ()
     try:
-        return consistency.read(text)
+        return consistency.read_all(text)
     except ValueError as error:
         raise Problem("bad-header", f"The Consistency-Token {error}.") from None
 
