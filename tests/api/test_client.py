@@ -1,8 +1,12 @@
 """The example client against the real server: what it tries again is done once, and what it reads is its own."""
 
 import asyncio
+import os
+import re
+import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import httpx
@@ -396,3 +400,29 @@ def test_the_client_knows_every_command() -> None:
     names = {route.path.rpartition("/")[2] for route in ROUTES if "{order_id}" in route.path}
 
     assert {*get_args(CommandName)} == names
+
+
+# As it is documented ------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+
+
+async def test_the_program_in_the_documentation_runs_with_a_copy_of_the_folder(
+    edge: Edge, network: Between, tmp_path: Path
+) -> None:
+    secret = await added_client(edge, "warehouse")
+    await edge.listed("CUP", price=250)
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "client.md").read_text(), re.DOTALL)
+    there = program.replace("http://127.0.0.1:8000", network.url).replace("SECRET", secret)
+    (tmp_path / "orderlog_client").symlink_to(ROOT / "examples" / "orderlog_client")
+    (tmp_path / "program.py").write_text(there)
+
+    async with projecting(edge):
+        running = await asyncio.create_subprocess_exec(
+            sys.executable, "program.py", cwd=tmp_path, env=os.environ, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await running.communicate()
+
+    refused, listed = said.decode().splitlines()
+    assert refused.startswith("payment-required ['")
+    assert listed.endswith("{'amount': 500, 'currency': 'EUR'}")

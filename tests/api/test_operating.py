@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Mapping
 from uuid import uuid4
 
+import psycopg
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from api.measures import FAR_BEHIND, OfChecks, OfProjections, OfWrites
+from api.measures import FAR_BEHIND, OfChecks, OfProjections, OfRelayElsewhere, OfWrites
 from events import codec
+from events.relay_progress import NOTE
 from projections.catalogue import PROJECTIONS
 from tests.api.edge import ALICE, BOB, STAFF, Edge, an_edge, an_order, projecting
 
@@ -123,6 +125,37 @@ async def test_the_lag_of_each_projection_is_measured_and_a_long_one_is_a_proble
     writer.append([(f"product-{n}", 1, 4 + n, "t", b"{}") for n in range(FAR_BEHIND + 1)], [])
     writer.close()
     assert f"order_list is {FAR_BEHIND + 1} events behind the log" in (await progress.problem() or "")
+
+
+async def noted(edge: Edge, position: int, complete: float, silent: float) -> None:
+    """A relay said so many seconds ago that all was published which the log had so many seconds ago."""
+    statement = "UPDATE relay_progress SET noted_at = now() - make_interval(secs => %(silent)s)"
+    async with await psycopg.AsyncConnection.connect(edge.log.url, autocommit=True) as connection:
+        await connection.execute(NOTE, {"position": position, "age": complete})
+        await connection.execute(statement, {"silent": silent})
+
+
+async def test_a_process_without_a_relay_tells_how_far_the_one_elsewhere_is(edge: Edge) -> None:
+    pool = edge.parts.queries._pool
+    elsewhere = OfRelayElsewhere(pool)
+    assert await elsewhere.problem() == "no relay has published anything yet"
+    assert await elsewhere.measure() == []
+    edge.sources.append(elsewhere.measure)
+    await edge.listed()
+    await edge.placed()
+
+    for position, complete, silent, lag, waited, told in (
+        (2, 5_000, 1, 0, 0, None),
+        (1, 30, 1, 1, 30, None),
+        (1, 90, 1, 1, 90, "the relay is 1 events behind the log, and up to 90 s"),
+        (1, 90, 600, 1, 90, "no relay has noted where it is for 600 s; 1 events wait"),
+    ):
+        await noted(edge, position, complete, silent)
+        assert await elsewhere.problem() == told
+        found = await measured(edge)
+        assert found("orderlog_relay_lag_events") == lag
+        assert abs((found("orderlog_relay_lag_seconds") or 0) - waited) < 20
+        assert abs((found("orderlog_relay_silent_seconds") or 0) - silent) < 20
 
 
 async def test_a_part_that_cannot_be_measured_hides_no_other(edge: Edge) -> None:

@@ -140,6 +140,9 @@ async def test_every_process_measures_its_part(installation: Installation) -> No
             assert found["orderlog_commands_total"] >= 6
             assert found["orderlog_batch_commands_count"] >= 1
             assert "orderlog_sockets" in found
+            assert "orderlog_automation_elected" in found
+        if part.command == "api":
+            await asyncio.to_thread(until, lambda part=part: measured(part).get("orderlog_relay_lag_events") == 0, 60)
         if part.command == "relay":
             assert found["orderlog_relay_elected"] == 1
             await asyncio.to_thread(until, lambda part=part: measured(part)["orderlog_relay_lag_events"] == 0, 60)
