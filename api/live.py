@@ -21,11 +21,14 @@ from psycopg_pool import PoolTimeout
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from api import live_own_writes
 from api.auth import Caller, Verifier
+from api.consistency import Token
 from api.errors import Place, Problem, pointer, unavailable
 from api.ids import request_id_from
 from events.codec import TYPES
 from events.tasks import ended
+from projections.arrivals import Arrivals
 from projections.changes import PAGE, BadCursor, Batch, Change, Changes, Cursor, CursorAhead, Interest
 from projections.queries import Queries
 from projections.shapes import OrderView
@@ -89,6 +92,7 @@ class Subscribe(_Said, frozen=True, tag="subscribe", rename={"begin": "from"}):
     id: Name
     begin: str  # now, snapshot, or a cursor
     filter: Filter = Filter()
+    consistency_token: str | None = None  # of writes that a snapshot shall include
 
 
 class Unsubscribe(_Said, frozen=True, tag="unsubscribe"):
@@ -119,8 +123,16 @@ class Stop(Exception):
 class Live:
     """The push to all the clients of this process. `start` and `stop` belong into the application's lifespan."""
 
-    def __init__(self, changes: Changes, tokens: Verifier, queries: Queries, limits: Limits | None = None) -> None:
-        self.changes, self.tokens, self.queries = changes, tokens, queries
+    def __init__(
+        self,
+        changes: Changes,
+        tokens: Verifier,
+        queries: Queries,
+        limits: Limits | None = None,
+        *,
+        arrivals: Arrivals,
+    ) -> None:
+        self.changes, self.tokens, self.queries, self.arrivals = changes, tokens, queries, arrivals
         self.limits = limits or Limits()
         if self.limits.queue < 2 * PAGE:  # half of it must take a page of what a client missed
             raise ValueError(f"the queue of a client holds {self.limits.queue} messages; it needs at least {2 * PAGE}")
@@ -368,8 +380,8 @@ class Connection:
         if len(self._subscriptions) >= self._limits.subscriptions:
             detail = f"A connection has at most {self._limits.subscriptions} subscriptions."
             raise Stop(TOO_MANY, Problem("busy", detail, status_and_title=(429, "Too many subscriptions")), wanted.id)
-        interest, start = _interest(self._caller, wanted), _start(wanted)
-        self._subscriptions[wanted.id] = Subscription(self._live, self, wanted.id, interest, start)
+        interest, start, tokens = _interest(self._caller, wanted), _start(wanted), _tokens(wanted)
+        self._subscriptions[wanted.id] = Subscription(self._live, self, wanted.id, interest, start, tokens=tokens)
 
     def _unsubscribe(self, unwanted: Unsubscribe) -> None:
         subscription = self._subscriptions.pop(unwanted.id, None)
@@ -412,7 +424,16 @@ class Connection:
 class Subscription:
     """What one client wants to hear: a listener of the changes."""
 
-    def __init__(self, live: Live, connection: Connection, name: str, interest: Interest, start: Start) -> None:
+    def __init__(
+        self,
+        live: Live,
+        connection: Connection,
+        name: str,
+        interest: Interest,
+        start: Start,
+        *,
+        tokens: tuple[Token, ...],
+    ) -> None:
         self._live, self._changes, self._connection = live, live.changes, connection
         self._name = name
         self._event = f'{{"type":"event","id":{_json(name).decode()},'
@@ -420,15 +441,16 @@ class Subscription:
         self.interest = interest
         self.live = False  # heard everything that there was, and hears what comes
         self._ended = False
-        self.task = asyncio.create_task(connection.guard(self._listen(start)))
+        self.task = asyncio.create_task(connection.guard(self._listen(start, tokens)))
 
     def end(self) -> None:
         self._ended = True
         self.task.cancel()
         self._changes.leave(self)
 
-    async def _listen(self, start: Start) -> None:
+    async def _listen(self, start: Start, tokens: tuple[Token, ...]) -> None:
         await self._changes.ready()
+        await self._include(tokens)
         if self._ended:
             return
         if start == "now":
@@ -448,6 +470,13 @@ class Subscription:
             return
         self.live = True
         self._tell("caught_up", cursor=cursor.text)
+
+    async def _include(self, tokens: tuple[Token, ...]) -> None:
+        try:
+            await live_own_writes.include(self._live, tokens)
+        except Problem as stale:
+            self._connection.drop(self._name)
+            raise Stop(None, stale, self._name) from None
 
     async def room(self) -> None:
         await self._connection.room()
@@ -534,6 +563,13 @@ def _start(wanted: Subscribe) -> Start:
     except BadCursor as error:
         at = Place("/from", f"{error}; from is now, snapshot, or a cursor that was given out here", "message")
         raise Stop(MALFORMED, Problem("bad-cursor", at.detail, errors=[at]), wanted.id) from None
+
+
+def _tokens(wanted: Subscribe) -> tuple[Token, ...]:
+    try:
+        return live_own_writes.read(wanted.consistency_token, wanted.begin)
+    except ValueError as error:
+        raise _malformed("/consistency_token", str(error), wanted.id) from None
 
 
 def _read_message(text: str) -> Message:

@@ -34,6 +34,7 @@ class OwnWrites:
     ) -> None:
         self._source, self._tokens, self._wish = source, tokens, wish
         self._told = told = {} if told is None else told
+        self._until = time.monotonic() + (wish.wait or 0)
         self._position = max((token.position for token in tokens), default=0)
         self._least: int | None = None
         told[b"vary"] = VARY
@@ -45,14 +46,13 @@ class OwnWrites:
         """
         if not self._tokens:
             return
-        begun = time.monotonic()
         written = await self._source.queries.written(self._position, stream)
         if written.head < self._position:  # of another database, or of a later state of this one
             self._tell(includes=False)
             return
         self._least = written.version
         position = self._position if stream is None else written.position
-        within = (self._wish.wait or 0) - (time.monotonic() - begun)
+        within = self._until - time.monotonic()
         reached = position is None or await self._source.arrivals.reached(projection, position, within, stream=stream)
         self._tell(includes=reached and (stream is not None or not await self._left_aside(projection)))
 

@@ -177,10 +177,10 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
     ):
         queries = Queries(pool)
         changes = Changes(events.url, pool, queries, complete=shapes.with_allowed_commands)
-        live = Live(changes, tokens, queries)
-        live.start()
         arrivals = Arrivals(events.url, pool, PROJECTIONS, partitions=settings.kafka_partitions)
         arrivals.start()
+        live = Live(changes, tokens, queries, arrivals=arrivals)
+        live.start()
         progress = OfProjections(queries, arrivals, list(PROJECTIONS))
         automation = Automation(
             events.url,
