@@ -55,16 +55,24 @@ def new_request_id() -> str:
     return _random(16).hex()
 
 
-def traceparent_from(headers: Headers) -> str | None:
-    """W3C Trace Context; one that is not valid is left out, as the standard asks."""
+def traceparent_from(headers: Headers, request_id: str) -> str | None:
+    """W3C Trace Context; where none is given, none is made up.
+
+    One that is not valid gives way to a new trace, as the standard asks (3.3): of this request, and not recorded here.
+    """
     given = headers.get(b"traceparent")
-    return given.decode("ascii") if given is not None and _TRACEPARENT.fullmatch(given) else None
+    if given is None:
+        return None
+    if _TRACEPARENT.fullmatch(given):
+        return given.decode("ascii")
+    made = blake2b(request_id.encode(), digest_size=24, person=b"traceparent").hexdigest()
+    return f"00-{made[:32]}-{made[32:]}-00"
 
 
 def told_back(headers: Headers, request_id: str) -> tuple[tuple[bytes, bytes], ...]:
     """The headers by which an answer is found again: in the log lines, in the history, in a trace."""
     mine = (b"request-id", request_id.encode())
-    trace = traceparent_from(headers)
+    trace = traceparent_from(headers, request_id)
     return (mine, (b"traceparent", trace.encode())) if trace is not None else (mine,)
 
 

@@ -10,10 +10,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from events import codec
 from tests.services.parts import SECRET_KEY, Part
 from tests.system.clients import Caller, eur
 from tests.system.installation import Installation, until
 from tests.system.test_starting import close_code
+from tests.system.topics import messages
 
 DRAIN = 3.0
 
@@ -52,7 +54,8 @@ async def test_a_process_that_is_asked_to_stop_under_load_loses_nothing_that_it_
     assert "Traceback" not in part.log.read_text()
     await asyncio.to_thread(part.start)
     rows = await asyncio.to_thread(drained.log)
-    assert {f"order-{one}" for one in accepted} <= {row[0] for row in rows if row[3] == "orderlog.order.placed.v1"}
+    placed = {row[0] for row in rows if row[3] == "orderlog.order.placed.v1"}
+    assert {f"order-{one}" for one in accepted} == placed, "what was accepted was answered, to the last one"
     assert len(accepted) > 8
 
 
@@ -122,6 +125,36 @@ async def test_whoever_passes_the_token_on_reads_its_write_at_every_process(inst
             assert [entry["version"] for entry in history.json()["items"]] == [1]
             assert product.json()["version"] >= 3
             assert one.json() == order
+
+
+# Requests and traces -----------------------------------------------------------------------------------------
+
+
+async def test_a_request_is_found_again_in_the_answer_the_log_lines_the_event_and_its_record(
+    installation: Installation,
+) -> None:
+    sku, mine = f"CUP-{uuid4().hex[:8]}", f"mine-{uuid4().hex}"
+    trace = f"00-{uuid4().hex}-{uuid4().hex[:15]}1-01"
+    about = {"request-id": mine, "traceparent": trace}
+    async with Caller(installation.urls[0], installation.token("staff")) as staff:
+        await staff.put(f"/v1/products/{sku}", {"name": "A cup", "prices": [eur(250)], "stock": "untracked"})
+        order = an_order() | {"lines": [{"sku": sku, "quantity": 1}]}
+        placed = await staff.http.post("/v1/orders", json=order, headers={"idempotency-key": mine, **about})
+        nobody = {"grant_type": "password", "username": mine, "password": "x"}
+        refused = await staff.http.post("/v1/auth/token", data=nobody, headers=about)
+    told = [{name: answer.headers.get(name) for name in about} for answer in (placed, refused)]
+    assert told == [about, about]
+
+    lines = installation.parts[0].log.read_text().splitlines()
+    assert [line for line in lines if "sign-in refused" in line and mine in line and trace in line]
+
+    rows = await asyncio.to_thread(installation.log)
+    [event] = [one for one in map(codec.decode, rows) if one.cause.request_id == mine]
+    assert (event.cause.traceparent, event.key) == (trace, placed.json()["order_id"])
+    if installation.bootstrap_servers is not None:
+        records = await asyncio.to_thread(messages, installation.bootstrap_servers, len(rows))
+        [record] = [one for one in records if one.headers.get("ce_requestid") == mine]
+        assert (record.headers["ce_traceparent"], record.key) == (trace, event.key)
 
 
 # Measurements ------------------------------------------------------------------------------------------------
