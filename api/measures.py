@@ -95,6 +95,11 @@ class OfWorker(msgspec.Struct, frozen=True):
         return self.worker.problem
 
 
+POSITION = "Up to here the log is published."
+LAG_EVENTS = "Events that are not published yet."
+LAG_SECONDS = "How long the oldest of them has waited, at most."
+
+
 class OfRelay(msgspec.Struct, frozen=True):
     """How far the relay is, if it is the elected one; a standby is never late."""
 
@@ -105,12 +110,16 @@ class OfRelay(msgspec.Struct, frozen=True):
         elected = gauge("relay_elected", "1 if this process has the relay that publishes.", self.relay.leading)
         if not self.relay.leading:
             return [elected]
-        head = await asyncio.to_thread(self.events.head)
-        return [
+        lag = await asyncio.to_thread(self.events.head) - self.relay.position
+        found = [
             elected,
-            gauge("relay_position", "Up to here the log is published.", self.relay.position),
-            gauge("relay_lag_events", "Events that are not published yet.", head - self.relay.position),
+            gauge("relay_position", POSITION, self.relay.position),
+            gauge("relay_lag_events", LAG_EVENTS, lag),
         ]
+        progress = self.relay.progress
+        if progress is not None and progress.age is not None:
+            found.append(gauge("relay_lag_seconds", LAG_SECONDS, progress.age if lag > 0 else 0))
+        return found
 
     async def problem(self) -> str | None:
         if self.relay.problem is not None or not self.relay.leading:
@@ -129,9 +138,9 @@ class OfRelayElsewhere(msgspec.Struct, frozen=True):
         if found is None:
             return []
         return [
-            gauge("relay_position", "Up to here the log is published.", found.position),
-            gauge("relay_lag_events", "Events that are not published yet.", found.events),
-            gauge("relay_lag_seconds", "How long the oldest of them has waited, at most.", found.seconds),
+            gauge("relay_position", POSITION, found.position),
+            gauge("relay_lag_events", LAG_EVENTS, found.events),
+            gauge("relay_lag_seconds", LAG_SECONDS, found.seconds),
             gauge("relay_silent_seconds", "Since a relay has last noted where it is.", found.silent),
         ]
 

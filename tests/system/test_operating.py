@@ -179,6 +179,7 @@ async def test_every_process_measures_its_part(installation: Installation) -> No
         if part.command == "relay":
             assert found["orderlog_relay_elected"] == 1
             await asyncio.to_thread(until, lambda part=part: measured(part)["orderlog_relay_lag_events"] == 0, 60)
+            assert measured(part)["orderlog_relay_lag_seconds"] < 10
 
 
 def measured(part: Part) -> dict[str, float]:
