@@ -172,6 +172,10 @@ class Live:
             await _deny(scope, send, problem, request_id)
             return
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        await self.listen(caller, receive, send, request_id)
+
+    async def listen(self, caller: Caller | None, receive: Receive, send: Send, request_id: str) -> None:
+        """Tell one client what it wants to hear until either side ends; `caller` is None if it has yet to say who."""
         connection = Connection(self, receive, send, request_id)
         self._connections.add(connection)
         try:
@@ -188,11 +192,21 @@ class Live:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(given) > 1:
             raise Problem("token-invalid", "There must be one Authorization header.", headers=_CHALLENGE)
-        caller = _listening(await self.tokens.verify(given[0])) if given else None
+        if given:
+            return await self.admitted(given[0])
+        self._require_room()
+        return None
+
+    async def admitted(self, authorization: bytes | None) -> Caller:
+        """The caller behind an Authorization header, for whom there is room. Raises `Problem`."""
+        caller = _listening(await self.tokens.verify(authorization))
+        self._require_room()
+        return caller
+
+    def _require_room(self) -> None:
         if self._stopping or len(self._connections) >= self.limits.connections:
             why = "This process is about to end" if self._stopping else "Too many clients listen here"
             raise Problem("busy", f"{why}; try again.", headers=[(b"retry-after", b"2")])
-        return caller
 
     async def _beat(self) -> None:
         await self.changes.ready()

@@ -34,6 +34,7 @@ from api.parts import Check, Identity, Parts
 from api.passwords import Passwords
 from api.settings import Settings, secret_key
 from api.sign_in import SignIn
+from api.sse import Events
 from api.standing import Standing
 from api.tokens import Tokens
 from api.transport import Http
@@ -217,7 +218,11 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             cors_origins=settings.cors_origins,
         )
         try:
-            yield Edge(create_app(parts, routes=live.routes), (automation.run,), (live.stop, arrivals.stop))
+            yield Edge(
+                create_app(parts, routes=[*live.routes, Events(live).route]),
+                (automation.run,),
+                (live.stop, arrivals.stop),
+            )
         finally:
             await live.stop()
             await arrivals.stop()

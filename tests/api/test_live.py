@@ -20,8 +20,11 @@ from websockets import ClientConnection, ConnectionClosed, InvalidStatus, Subpro
 from websockets.frames import Close
 
 from api.auth import Role
+from api.errors import Problem
+from api.exchanges import Exchanges, as_response
 from api.live import SUBPROTOCOL, Limits, Live
 from api.shapes import with_allowed_commands
+from api.sse import Events
 from api.tokens import Tokens
 from events import codec
 from events.envelope import Cause, Event, order_stream
@@ -160,9 +163,8 @@ async def serving(url: str, limits: Limits | None = None) -> AsyncIterator[Shop]
         live.start()
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)  # so that a slow client is noticed early
-        server = uvicorn.Server(
-            uvicorn.Config(Starlette(routes=live.routes), ws="websockets-sansio", log_config=None, lifespan="off")
-        )
+        app = Starlette(routes=[*live.routes, Events(live).route], exception_handlers={Problem: as_response})
+        server = uvicorn.Server(uvicorn.Config(Exchanges(app), ws="websockets-sansio", log_config=None, lifespan="off"))
         serves = asyncio.create_task(server.serve([listening]))
         shop = Shop(log, worker, tokens, live, server, port=listening.getsockname()[1])
         try:
