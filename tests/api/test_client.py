@@ -363,6 +363,7 @@ async def test_a_refusal_tells_what_may_be_done_instead(client: Client) -> None:
     assert problem.allowed_commands == problem.told["allowed_commands"]
     assert problem.idempotency_key
     assert problem.request_id
+    assert client.retried == 0
 
 
 async def test_what_is_not_valid_is_told_place_by_place(client: Client) -> None:

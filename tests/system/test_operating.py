@@ -37,7 +37,8 @@ async def test_a_process_that_is_asked_to_stop_under_load_loses_nothing_that_it_
     async with Caller(drained.urls[0], drained.token("staff")) as staff:
         await staff.put("/v1/products/CUP", {"name": "A cup", "prices": [eur(250)], "stock": "untracked"})
         load = [asyncio.create_task(orders_until_the_end(staff)) for _ in range(8)]
-        async with staff.listening() as listener:
+        async with staff.listening() as listener, staff.http.stream("GET", "/v1/events") as stream:
+            streamed = asyncio.create_task(stream.aread())
             await listener.hears()
             asked = time.monotonic()
             ending = asyncio.create_task(asyncio.to_thread(part.end, within=20))
@@ -47,6 +48,7 @@ async def test_a_process_that_is_asked_to_stop_under_load_loses_nothing_that_it_
             assert still.status_code == httpx.codes.CREATED
             assert await close_code(listener.socket.recv) == 1012
             assert time.monotonic() - asked > DRAIN - 0.5
+            assert b"event: event" in await streamed, "it came to an orderly end"
             await ending
             assert time.monotonic() - asked < DRAIN + 5
         accepted = {one for orders in await asyncio.gather(*load) for one in orders} | {still.json()["order_id"]}
