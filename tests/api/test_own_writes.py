@@ -256,30 +256,18 @@ async def test_the_read_model_answers_the_same_order_to_the_byte(edge: Edge) -> 
 # What is sent ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "token",
-    [
-        "",
-        "c1",
-        "c1-",
-        "c1-zz-1",
-        "c1-1",
-        "c2-1-1",
-        "c1-1-1-1",
-        "c1-" + "f" * 16 + "-1",
-        "ä",
-        "c1-1-1,",
-        "c1-1-1 c1-1-1",
-        "c1-1-1,x",
-        "c1-1-1," * 50 + "c1-1-1",
-    ],
-    ids=lambda token: token[:16],
-)
-async def test_a_token_that_is_none_is_refused(edge: Edge, token: str) -> None:
-    for path in ("/v1/orders", f"/v1/orders/{uuid4()}/events", "/v1/products"):
-        headers = [*edge.bearer(STAFF).items(), ("consistency-token", token)]
-        answer = await edge.client.get(path, headers=httpx.Headers(headers, encoding="utf-8"))
-        assert (answer.status_code, answer.json()["code"]) == (400, "bad-header"), path
+NONE = [
+    *("", "c1", "c1-", "c1-zz-1", "c1-1", "c2-1-1", "c1-1-1-1", "c1-" + "f" * 16 + "-1", "ä"),
+    *("c1-1-1,", "c1-1-1 c1-1-1", "c1-1-1,x", "c1-1-1," * 50 + "c1-1-1"),
+]
+
+
+async def test_a_token_that_is_none_is_refused(edge: Edge) -> None:
+    for token in NONE:
+        for path in ("/v1/orders", f"/v1/orders/{uuid4()}/events", "/v1/products"):
+            headers = [*edge.bearer(STAFF).items(), ("consistency-token", token)]
+            answer = await edge.client.get(path, headers=httpx.Headers(headers, encoding="utf-8"))
+            assert (answer.status_code, answer.json()["code"]) == (400, "bad-header"), (token, path)
 
 
 def test_a_token_says_what_it_was_made_of() -> None:
