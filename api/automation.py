@@ -70,6 +70,21 @@ class Automation:
         self._aside: dict[DueStep, float] = {}  # until when, in monotonic seconds
         self.leading = False
         """This process is the elected one."""
+        self.problem: str | None = None
+        """Why this process takes no steps, nor waits for its turn to."""
+        self.taken = 0
+        self._left_over_since: float | None = None  # monotonic seconds
+
+    @property
+    def aside(self) -> int:
+        """Steps that could not be decided, and will be tried again."""
+        return sum(until > time.monotonic() for until in self._aside.values())
+
+    @property
+    def left_over_for(self) -> float:
+        """Seconds since everything that was due was last taken; 0 while it is."""
+        since = self._left_over_since
+        return time.monotonic() - since if since is not None else 0.0
 
     async def run(self) -> None:
         """A database that goes away is waited for."""
@@ -77,10 +92,13 @@ class Automation:
             while True:
                 try:
                     async with Leadership(self._url, AUTOMATION) as leadership:
+                        self.problem = None
                         await leadership.won()
                         await self._lead(leadership, changed)
                 except (psycopg.Error, TimeoutError) as error:
-                    log.warning("automatic steps wait for the database", why=str(error) or type(error).__name__)
+                    why = str(error).strip() or type(error).__name__
+                    self.problem = f"automatic steps wait for the database: {why}"
+                    log.warning("automatic steps wait for the database", why=why)
                 await asyncio.sleep(RETRY)
 
     async def take_due(self) -> bool:
@@ -97,7 +115,7 @@ class Automation:
         try:
             over, _ = await asyncio.wait([working, losing], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.leading = False
+            self.leading, self._left_over_since = False, None
             await ended(working, losing)
         for task in over:
             task.result()
@@ -105,6 +123,7 @@ class Automation:
     async def _work(self, changed: Wakeup) -> None:
         while True:
             clean = await self.take_due()
+            self._left_over_since = None if clean else self._left_over_since or time.monotonic()
             await asyncio.sleep(REST)
             await changed.wait(await self._until_next_timer() if clean else RETRY)
 
@@ -122,6 +141,7 @@ class Automation:
             steps = [step for step in due if step not in self._aside]
             decided = await asyncio.gather(*(self._take(step) for step in steps))
             await self._queries.done([step for step, so in zip(steps, decided, strict=True) if so])
+            self.taken += sum(decided)
             if not all(decided) or len(steps) < BATCH:
                 return all(decided)
 

@@ -110,7 +110,7 @@ class _Exchange:
     def __init__(self, request: HttpRequest, caller: Caller, parts: Parts, given: _Read) -> None:
         self._caller, self._parts, self._given = caller, parts, given
         self._request_id: str = request.scope["request_id"]
-        self._traceparent = ids.traceparent_from(single(request.headers.raw))
+        self._traceparent = ids.traceparent_from(single(request.headers.raw), self._request_id)
 
     async def results(self) -> list[tuple[Answer, bool]]:
         """An answer for each item, and whether it was given before. Raises a `Problem` when none could be decided."""

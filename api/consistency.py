@@ -10,10 +10,16 @@ from urllib.request import parse_http_list
 
 import msgspec
 
-FORM = "^c1-([0-9a-f]{1,15})-([0-9a-f]{1,8})$"
-_TOKEN = re.compile(FORM)
+_FORM = "c1-([0-9a-f]{1,15})-([0-9a-f]{1,8})"
+_TOKEN = re.compile(_FORM)
+SEVERAL = f"^{_FORM}( *, *{_FORM})*$"
+"""The form of what a read may ask with."""
+
 LONGEST_WAIT = 10
 """Seconds; who prefers to wait longer waits so long."""
+
+MOST_TOKENS = 50
+"""Of writes that one read may have to include; of writes that followed each other, the last one's is enough."""
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -36,6 +42,16 @@ def read(text: str) -> Token:
     if found is None:
         raise ValueError("must be a Consistency-Token as a command's answer carries it")
     return Token(int(found[1], 16), int(found[2], 16))
+
+
+def read_all(text: str) -> tuple[Token, ...]:
+    """The tokens in a header's value, with commas between them. Raises ValueError."""
+    tokens = text.split(",")
+    if len(tokens) > MOST_TOKENS:
+        raise ValueError(
+            f"must be {MOST_TOKENS} tokens at most; of writes that followed each other, the last is enough"
+        )
+    return tuple(read(one.strip()) for one in tokens)
 
 
 class Preference(msgspec.Struct, frozen=True):

@@ -58,10 +58,15 @@ def new_request_id() -> str:
     return _random(16).hex()
 
 
-def traceparent_from(headers: Headers) -> str | None:
-    """W3C Trace Context, as its version 00 has it; one that is not valid is left out, as the standard asks."""
+def traceparent_from(headers: Headers, request_id: str) -> str | None:
+    """W3C Trace Context, as its version 00 has it; where none is given, none is made up.
+
+    One that is not valid gives way to a new trace, as the standard asks (3.3): of this request, and not recorded here.
+    """
     given = headers.get(b"traceparent")
-    return _traceparent(given) if given is not None else None
+    if given is None:
+        return None
+    return _traceparent(given) or _traceparent_of(request_id)
 
 
 def _traceparent(given: bytes) -> str | None:
@@ -72,10 +77,15 @@ def _traceparent(given: bytes) -> str | None:
     return "00" + found[2].decode("ascii")
 
 
+def _traceparent_of(request_id: str) -> str:
+    made = blake2b(request_id.encode(), digest_size=24, person=b"traceparent").hexdigest()
+    return f"00-{made[:32]}-{made[32:]}-00"
+
+
 def told_back(headers: Headers, request_id: str) -> tuple[tuple[bytes, bytes], ...]:
     """The headers by which an answer is found again: in the log lines, in the history, in a trace."""
     mine = (b"request-id", request_id.encode())
-    trace = traceparent_from(headers)
+    trace = traceparent_from(headers, request_id)
     return (mine, (b"traceparent", trace.encode())) if trace is not None else (mine,)
 
 

@@ -21,12 +21,15 @@ from psycopg_pool import PoolTimeout
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from api import live_own_writes
 from api.auth import Caller, Verifier
+from api.consistency import Token
 from api.errors import Place, Problem, pointer, unavailable
 from api.ids import request_id_from
 from api.websocket import refuse
 from events.codec import TYPES
 from events.tasks import ended
+from projections.arrivals import Arrivals
 from projections.changes import PAGE, BadCursor, Batch, Change, Changes, Cursor, CursorAhead, Interest
 from projections.order_pages import Wanted, Window, key_of
 from projections.queries import Queries
@@ -91,6 +94,7 @@ class Subscribe(_Said, frozen=True, tag="subscribe", rename={"begin": "from"}):
     id: Name
     begin: str  # now, snapshot, or a cursor
     filter: Filter = Filter()
+    consistency_token: str | None = None  # of writes that a snapshot shall include
 
 
 class Unsubscribe(_Said, frozen=True, tag="unsubscribe"):
@@ -121,8 +125,16 @@ class Stop(Exception):
 class Live:
     """The push to all the clients of this process. `start` and `stop` belong into the application's lifespan."""
 
-    def __init__(self, changes: Changes, tokens: Verifier, queries: Queries, limits: Limits | None = None) -> None:
-        self.changes, self.tokens, self.queries = changes, tokens, queries
+    def __init__(
+        self,
+        changes: Changes,
+        tokens: Verifier,
+        queries: Queries,
+        limits: Limits | None = None,
+        *,
+        arrivals: Arrivals,
+    ) -> None:
+        self.changes, self.tokens, self.queries, self.arrivals = changes, tokens, queries, arrivals
         self.limits = limits or Limits()
         if self.limits.queue < 2 * PAGE:  # half of it must take a page of what a client missed
             raise ValueError(f"the queue of a client holds {self.limits.queue} messages; it needs at least {2 * PAGE}")
@@ -162,6 +174,10 @@ class Live:
             await refuse(scope, send, problem, request_id)
             return
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        await self.listen(caller, receive, send, request_id)
+
+    async def listen(self, caller: Caller | None, receive: Receive, send: Send, request_id: str) -> None:
+        """Tell one client what it wants to hear until either side ends; `caller` is None if it has yet to say who."""
         connection = Connection(self, receive, send, request_id)
         self._connections.add(connection)
         try:
@@ -178,11 +194,21 @@ class Live:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(given) > 1:
             raise Problem("token-invalid", "There must be one Authorization header.", headers=_CHALLENGE)
-        caller = _listening(await self.tokens.verify(given[0])) if given else None
+        if given:
+            return await self.admitted(given[0])
+        self._require_room()
+        return None
+
+    async def admitted(self, authorization: bytes | None) -> Caller:
+        """The caller behind an Authorization header, for whom there is room. Raises `Problem`."""
+        caller = _listening(await self.tokens.verify(authorization))
+        self._require_room()
+        return caller
+
+    def _require_room(self) -> None:
         if self._stopping or len(self._connections) >= self.limits.connections:
             why = "This process is about to end" if self._stopping else "Too many clients listen here"
             raise Problem("busy", f"{why}; try again.", headers=[(b"retry-after", b"2")])
-        return caller
 
     async def _beat(self) -> None:
         await self.changes.ready()
@@ -370,8 +396,8 @@ class Connection:
         if len(self._subscriptions) >= self._limits.subscriptions:
             detail = f"A connection has at most {self._limits.subscriptions} subscriptions."
             raise Stop(TOO_MANY, Problem("busy", detail, status_and_title=(429, "Too many subscriptions")), wanted.id)
-        interest, start = _interest(self._caller, wanted), _start(wanted)
-        self._subscriptions[wanted.id] = Subscription(self._live, self, wanted.id, interest, start)
+        interest, start, tokens = _interest(self._caller, wanted), _start(wanted), _tokens(wanted)
+        self._subscriptions[wanted.id] = Subscription(self._live, self, wanted.id, interest, start, tokens=tokens)
 
     def _unsubscribe(self, unwanted: Unsubscribe) -> None:
         subscription = self._subscriptions.pop(unwanted.id, None)
@@ -414,7 +440,16 @@ class Connection:
 class Subscription:
     """What one client wants to hear: a listener of the changes."""
 
-    def __init__(self, live: Live, connection: Connection, name: str, interest: Interest, start: Start) -> None:
+    def __init__(
+        self,
+        live: Live,
+        connection: Connection,
+        name: str,
+        interest: Interest,
+        start: Start,
+        *,
+        tokens: tuple[Token, ...],
+    ) -> None:
         self._live, self._changes, self._connection = live, live.changes, connection
         self._name = name
         self._event = f'{{"type":"event","id":{_json(name).decode()},'
@@ -422,15 +457,16 @@ class Subscription:
         self.interest = interest
         self.live = False  # heard everything that there was, and hears what comes
         self._ended = False
-        self.task = asyncio.create_task(connection.guard(self._listen(start)))
+        self.task = asyncio.create_task(connection.guard(self._listen(start, tokens)))
 
     def end(self) -> None:
         self._ended = True
         self.task.cancel()
         self._changes.leave(self)
 
-    async def _listen(self, start: Start) -> None:
+    async def _listen(self, start: Start, tokens: tuple[Token, ...]) -> None:
         await self._changes.ready()
+        await self._include(tokens)
         if self._ended:
             return
         if start == "now":
@@ -450,6 +486,13 @@ class Subscription:
             return
         self.live = True
         self._tell("caught_up", cursor=cursor.text)
+
+    async def _include(self, tokens: tuple[Token, ...]) -> None:
+        try:
+            await live_own_writes.include(self._live, tokens)
+        except Problem as stale:
+            self._connection.drop(self._name)
+            raise Stop(None, stale, self._name) from None
 
     async def room(self) -> None:
         await self._connection.room()
@@ -537,6 +580,13 @@ def _start(wanted: Subscribe) -> Start:
     except BadCursor as error:
         at = Place("/from", f"{error}; from is now, snapshot, or a cursor that was given out here", "message")
         raise Stop(MALFORMED, Problem("bad-cursor", at.detail, errors=[at]), wanted.id) from None
+
+
+def _tokens(wanted: Subscribe) -> tuple[Token, ...]:
+    try:
+        return live_own_writes.read(wanted.consistency_token, wanted.begin)
+    except ValueError as error:
+        raise _malformed("/consistency_token", str(error), wanted.id) from None
 
 
 def _read_message(text: str) -> Message:

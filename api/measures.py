@@ -5,19 +5,28 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from psycopg_pool import AsyncConnectionPool
 
+from api.automation import ASIDE, Automation
 from api.live import Live
 from api.metrics import Source, gauge, gauges
 from api.parts import Check
 from commands.processor import Processor
 from events.log import Log
 from events.relay import Relay
+from events.relay_progress import noted
 from projections.arrivals import Arrivals
 from projections.queries import Queries
 from projections.worker import Worker
 
 FAR_BEHIND = 10_000
 """A part so many events behind the log is not ready: what it shows is of another time."""
+
+LATE = 60.0
+"""Seconds after which it is told that something has waited; by then it is no peak of the load."""
+
+SILENT = 10.0
+"""Seconds without a word of a relay after which it is told that none seems to run; each second it notes where it is."""
 
 
 class OfWrites(msgspec.Struct, frozen=True):
@@ -86,6 +95,11 @@ class OfWorker(msgspec.Struct, frozen=True):
         return self.worker.problem
 
 
+POSITION = "Up to here the log is published."
+LAG_EVENTS = "Events that are not published yet."
+LAG_SECONDS = "How long the oldest of them has waited, at most."
+
+
 class OfRelay(msgspec.Struct, frozen=True):
     """How far the relay is, if it is the elected one; a standby is never late."""
 
@@ -96,18 +110,71 @@ class OfRelay(msgspec.Struct, frozen=True):
         elected = gauge("relay_elected", "1 if this process has the relay that publishes.", self.relay.leading)
         if not self.relay.leading:
             return [elected]
-        head = await asyncio.to_thread(self.events.head)
-        return [
+        lag = await asyncio.to_thread(self.events.head) - self.relay.position
+        found = [
             elected,
-            gauge("relay_position", "Up to here the log is published.", self.relay.position),
-            gauge("relay_lag_events", "Events that are not published yet.", head - self.relay.position),
+            gauge("relay_position", POSITION, self.relay.position),
+            gauge("relay_lag_events", LAG_EVENTS, lag),
         ]
+        progress = self.relay.progress
+        if progress is not None and progress.age is not None:
+            found.append(gauge("relay_lag_seconds", LAG_SECONDS, progress.age if lag > 0 else 0))
+        return found
 
     async def problem(self) -> str | None:
         if self.relay.problem is not None or not self.relay.leading:
             return self.relay.problem
         lag = await asyncio.to_thread(self.events.head) - self.relay.position
         return f"is {lag} events behind the log" if lag > FAR_BEHIND else None
+
+
+class OfRelayElsewhere(msgspec.Struct, frozen=True):
+    """How far the relay of this installation is, as it has noted itself; for a process that has none."""
+
+    pool: AsyncConnectionPool
+
+    async def measure(self) -> list[Metric]:
+        found = await noted(self.pool)
+        if found is None:
+            return []
+        return [
+            gauge("relay_position", POSITION, found.position),
+            gauge("relay_lag_events", LAG_EVENTS, found.events),
+            gauge("relay_lag_seconds", LAG_SECONDS, found.seconds),
+            gauge("relay_silent_seconds", "Since a relay has last noted where it is.", found.silent),
+        ]
+
+    async def problem(self) -> str | None:
+        found = await noted(self.pool)
+        if found is None:
+            return "no relay has published anything yet"
+        if found.silent > SILENT:
+            return f"no relay has noted where it is for {found.silent:.0f} s; {found.events} events wait"
+        if found.events > FAR_BEHIND or found.seconds > LATE:
+            return f"the relay is {found.events} events behind the log, and up to {found.seconds:.0f} s"
+        return None
+
+
+class OfAutomation(msgspec.Struct, frozen=True):
+    """The steps that orders take by themselves, if this process is the elected one that takes them."""
+
+    automation: Automation
+
+    async def measure(self) -> list[Metric]:
+        elected = gauge("automation_elected", "1 if this process takes the automatic steps.", self.automation.leading)
+        taken = "Automatic steps that this process has taken, or that needed to be taken no more."
+        return [
+            elected,
+            CounterMetricFamily("orderlog_automation_steps", taken, value=self.automation.taken),
+            gauge("automation_steps_aside", "Steps that could not be decided, for now.", self.automation.aside),
+        ]
+
+    async def problem(self) -> str | None:
+        if self.automation.aside:
+            return f"{self.automation.aside} steps could not be decided; they are tried again every {ASIDE:g} s"
+        if (waited := self.automation.left_over_for) > LATE:
+            return f"steps that are due have been left over for {waited:.0f} s"
+        return self.automation.problem
 
 
 class OfChecks(msgspec.Struct, frozen=True):

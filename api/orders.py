@@ -92,7 +92,7 @@ class Commands:
         except Gone:
             return
         except Exception as error:  # noqa: BLE001  each has its problem; one that was not foreseen is logged there
-            with bound_contextvars(request_id=request_id, traceparent=ids.traceparent_from(given)):
+            with bound_contextvars(request_id=request_id, traceparent=ids.traceparent_from(given, request_id)):
                 problem = exchanges.of(error)
             answer, replayed, outcome = problem.answer(request_id), False, problem.code
             give = None  # it may say that the connection is closed
@@ -128,7 +128,7 @@ class Commands:
             fingerprint=ids.fingerprint(scope["method"], scope["path"], body) if key is not None else "",
             expected_version=version,
             request_id=request_id,
-            traceparent=ids.traceparent_from(headers),
+            traceparent=ids.traceparent_from(headers, request_id),
         )
         reply = await _taken(self._processor, request)
         return answers.decode(reply.answer), reply.replayed

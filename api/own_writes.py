@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Header, Request
 from pydantic import WithJsonSchema
@@ -10,7 +10,8 @@ from pydantic import WithJsonSchema
 from api import consistency
 from api.consistency import Preference, Token
 from api.errors import Problem
-from api.parts import Parts
+from projections.arrivals import Arrivals
+from projections.queries import Queries
 
 VARY = b"prefer, consistency-token"
 
@@ -18,11 +19,25 @@ CURRENT, STALE = b"current", b"stale"
 """The header Consistency says whether what is answered includes the write of the token."""
 
 
+class Source(Protocol):
+    """What is read, and what tells how far it has come."""
+
+    @property
+    def queries(self) -> Queries: ...
+    @property
+    def arrivals(self) -> Arrivals: ...
+
+
 class OwnWrites:
     """What one read must include. `seen_by` waits before it reads, `shows` looks at what was read."""
 
-    def __init__(self, parts: Parts, token: Token | None, wish: Preference, told: dict[bytes, bytes]) -> None:
-        self._parts, self._token, self._wish, self._told = parts, token, wish, told
+    def __init__(
+        self, source: Source, tokens: tuple[Token, ...], wish: Preference, told: dict[bytes, bytes] | None = None
+    ) -> None:
+        self._source, self._tokens, self._wish = source, tokens, wish
+        self._told = told = {} if told is None else told
+        self._until = time.monotonic() + (wish.wait or 0)
+        self._position = max((token.position for token in tokens), default=0)
         self._least: int | None = None
         told[b"vary"] = VARY
 
@@ -31,23 +46,21 @@ class OwnWrites:
 
         Raises a `Problem` if it has not by then, and the caller wants nothing else.
         """
-        if self._token is None:
+        if not self._tokens:
             return
-        begun = time.monotonic()
-        written = await self._parts.queries.written(self._token.position, stream)
-        if written.head < self._token.position:  # of another database, or of a later state of this one
+        written = await self._source.queries.written(self._position, stream)
+        if written.head < self._position:  # of another database, or of a later state of this one
             self._tell(includes=False)
             return
         self._least = written.version
-        position = self._token.position if stream is None else written.position
-        until = begun + (self._wish.wait or 0)
-        reached = position is None or await self._reached(projections, position, until, stream)
-        self._tell(includes=reached and (stream is not None or not await self._left_aside(projections, self._token)))
+        position = self._position if stream is None else written.position
+        reached = position is None or await self._reached(projections, position, stream)
+        self._tell(includes=reached and (stream is not None or not await self._left_aside(projections)))
 
-    async def _reached(self, projections: Iterable[str], position: int, until: float, stream: str | None) -> bool:
+    async def _reached(self, projections: Iterable[str], position: int, stream: str | None) -> bool:
         for projection in projections:
-            within = until - time.monotonic()
-            if not await self._parts.arrivals.reached(projection, position, within, stream=stream):
+            within = self._until - time.monotonic()
+            if not await self._source.arrivals.reached(projection, position, within, stream=stream):
                 return False
         return True
 
@@ -61,12 +74,15 @@ class OwnWrites:
 
     async def at_once(self) -> None:
         """What is read comes from the log itself."""
-        if self._token is not None:
-            written = await self._parts.queries.written(self._token.position)
-            self._tell(includes=written.head >= self._token.position)
+        if self._tokens:
+            written = await self._source.queries.written(self._position)
+            self._tell(includes=written.head >= self._position)
 
-    async def _left_aside(self, projections: Iterable[str], token: Token) -> bool:
-        return await self._parts.queries.parked_between(projections, token.position - token.recorded, token.position)
+    async def _left_aside(self, projections: Iterable[str]) -> bool:
+        for one in self._tokens:
+            if await self._source.queries.parked_between(projections, one.position - one.recorded, one.position):
+                return True
+        return False
 
     def _tell(self, *, includes: bool) -> None:
         if applied := self._wish.applied:
@@ -84,8 +100,8 @@ async def own_writes(
     request: Request,
     consistency_token: Annotated[
         str | None,
-        WithJsonSchema({"type": "string", "pattern": consistency.FORM}),
-        Header(description="of a write: the answer shall include it"),
+        WithJsonSchema({"type": "string", "pattern": consistency.SEVERAL}),
+        Header(description="of a write: the answer shall include it; of several, with commas between them"),
     ] = None,
     prefer: Annotated[
         list[str] | None,
@@ -96,15 +112,15 @@ async def own_writes(
     ] = None,
 ) -> OwnWrites:
     """The dependency of each read that a projection answers. Raises a `Problem` for what is no token."""
-    parts: Parts = request.app.state.parts
-    return OwnWrites(parts, _token(consistency_token), consistency.preference(prefer or []), request.scope["told"])
+    source: Source = request.app.state.parts
+    return OwnWrites(source, _tokens(consistency_token), consistency.preference(prefer or []), request.scope["told"])
 
 
-def _token(text: str | None) -> Token | None:
+def _tokens(text: str | None) -> tuple[Token, ...]:
     if text is None:
-        return None
+        return ()
     try:
-        return consistency.read(text)
+        return consistency.read_all(text)
     except ValueError as error:
         raise Problem("bad-header", f"The Consistency-Token {error}.") from None
 

@@ -30,7 +30,7 @@ from api.embedded import EmbeddedPostgres
 from api.health import health
 from api.limits import Limits, Quota
 from api.live import Live
-from api.measures import OfChecks, OfListeners, OfProjections, OfWrites, Operated
+from api.measures import OfAutomation, OfChecks, OfListeners, OfProjections, OfRelayElsewhere, OfWrites, Operated
 from api.oidc import Jwks
 from api.parts import Check, Identity, Parts
 from api.passwords import Passwords
@@ -38,6 +38,7 @@ from api.protocol import ClientLimits, within
 from api.routes import ON_ORDER
 from api.settings import Settings, secret_key
 from api.sign_in import SignIn
+from api.sse import Events
 from api.standing import Standing
 from api.tokens import Tokens
 from api.websocket import WebSocket
@@ -166,7 +167,8 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
     """The whole edge: writes, reads and the live feed.
 
     Where the process is `projecting` itself, projections that lag make it unready; elsewhere /readyz only notes it,
-    since sending nobody here any more would help nobody.
+    since sending nobody here any more would help nobody. So it is with a relay that lags elsewhere, and with the
+    automatic steps, which any process may be elected to take.
     """
     secret = secret_key(settings)
     async with (
@@ -176,19 +178,32 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
     ):
         queries = Queries(pool)
         changes = Changes(events.url, pool, queries, complete=shapes.with_allowed_commands)
-        live = Live(changes, tokens, queries)
-        live.start()
         arrivals = Arrivals(events.url, pool, PROJECTIONS, partitions=settings.kafka_partitions)
         arrivals.start()
+        live = Live(changes, tokens, queries, arrivals=arrivals)
+        live.start()
         progress = OfProjections(queries, arrivals, list(PROJECTIONS))
+        automation = Automation(
+            events.url,
+            processor,
+            queries,
+            order_expiry=settings.order_expiry,
+            authorization_expiry=settings.authorization_expiry,
+        )
+        steps = OfAutomation(automation)
         lag: dict[str, Check] = {"projection lag": progress.problem}
+        notes: dict[str, Check] = {"automation": steps.problem, **({} if projecting else lag)}
+        sources = [OfWrites(processor).measure, OfListeners(live, arrivals).measure, progress.measure, steps.measure]
+        if settings.kafka_bootstrap_servers and "relay" not in operated.checks:
+            elsewhere = OfRelayElsewhere(pool)
+            notes["relay lag"] = elsewhere.problem
+            sources.append(elsewhere.measure)
         checks = {
             "database": _database_check(events),
             **issuer_checks,
             **operated.checks,
             **(lag if projecting else {}),
         }
-        measures = (OfWrites(processor), OfListeners(live, arrivals), progress, OfChecks(checks))
         parts = Parts(
             processor=processor,
             queries=queries,
@@ -197,22 +212,16 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             identity=identity,
             cursors=Cursors(secret),
             checks=checks,
-            notes={} if projecting else lag,
-            sources=[*(one.measure for one in measures), *operated.sources],
+            notes=notes,
+            sources=[*sources, OfChecks(checks).measure, *operated.sources],
             limits=Limits(Quota.parse(settings.rate_limit)) if settings.rate_limit else None,
             versioned=frozenset(ON_ORDER[name].command for name in settings.require_if_match),
             cors_origins=settings.cors_origins,
         )
-        automation = Automation(
-            events.url,
-            processor,
-            queries,
-            order_expiry=settings.order_expiry,
-            authorization_expiry=settings.authorization_expiry,
-        )
         try:
             work = (automation.run, Expiry(events.url, settings.idempotency_expiry).run)
-            yield Edge(create_app(parts, routes=live.routes), work, (live.stop, arrivals.stop))
+            app = create_app(parts, routes=[*live.routes, Events(live).route])
+            yield Edge(app, work, (live.stop, arrivals.stop))
         finally:
             await live.stop()
             await arrivals.stop()

@@ -59,6 +59,14 @@ CREATE TABLE IF NOT EXISTS snapshots (
     state bytea NOT NULL
 )"""
 
+_CREATE_RELAY_PROGRESS = """
+CREATE TABLE IF NOT EXISTS relay_progress (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    position bigint NOT NULL,
+    complete_until timestamptz,
+    noted_at timestamptz NOT NULL
+)"""
+
 _COLUMNS = "originator_id, originator_version, notification_id, topic, state"
 
 READ = f"SELECT {_COLUMNS} FROM {TABLE} WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
@@ -164,7 +172,7 @@ class _Recorder(PostgresApplicationRecorder):
     def __init__(self, datastore: PostgresDatastore) -> None:
         super().__init__(datastore, events_table_name=TABLE)
         self.sql_create_statements += [SQL(_CREATE_ANSWERS).format(), SQL(_CREATE_NUMBERS).format()]
-        self.sql_create_statements += [SQL(_CREATE_SNAPSHOTS).format()]
+        self.sql_create_statements += [SQL(_CREATE_SNAPSHOTS).format(), SQL(_CREATE_RELAY_PROGRESS).format()]
 
 
 class Log:

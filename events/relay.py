@@ -11,9 +11,11 @@ be elected.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from functools import lru_cache
 
+import msgspec
 import psycopg
 import structlog
 from aiokafka import TopicPartition
@@ -25,6 +27,7 @@ from events.codec import Row, UnreadableEvent
 from events.leadership import HEARTBEAT, Leadership
 from events.log import CHANNEL, Log, LogUnavailable
 from events.publication import PATIENCE, Batch, Producer, Published, read_position
+from events.relay_progress import Progress, keep_noting
 from events.tasks import ended
 from events.topics import ensure_topics, partition_of
 from events.wakeup import Wakeup
@@ -56,6 +59,13 @@ class LogHasGap(Exception):
         )
 
 
+class Read(msgspec.Struct, frozen=True):
+    """What was next in the log, if anything was."""
+
+    batch: Batch | None
+    complete_until: float | None  # monotonic seconds: the log had nothing after it then; None: it may have had more
+
+
 class Relay:
     """`run` until cancelled. `leading`, `position` and `problem` say how it goes.
 
@@ -73,6 +83,16 @@ class Relay:
         """Up to here the log is published, as far as this relay knows."""
         self.problem: str | None = NOT_YET
         """Why nothing is published at the moment."""
+        self._resumed = False
+        self._complete_until: float | None = None
+
+    @property
+    def progress(self) -> Progress | None:
+        """None until it is known where to go on."""
+        if not self._resumed:
+            return None
+        until = self._complete_until
+        return Progress(self.position, time.monotonic() - until if until is not None else None)
 
     async def run(self) -> None:
         """Publish until cancelled; a Kafka or a PostgreSQL that goes away is waited for.
@@ -86,6 +106,7 @@ class Relay:
             while True:
                 try:
                     async with Leadership(self._events.url) as leadership:
+                        self.problem = None
                         await leadership.won()
                         pause.reset()
                         await self._lead(leadership, grown)
@@ -99,11 +120,12 @@ class Relay:
         log.info("the relay is elected")
         publishing = asyncio.create_task(self._publish(leadership, grown), name="publishes the log")
         losing = asyncio.create_task(leadership.lost(), name="keeps the leadership")
+        noting = asyncio.create_task(keep_noting(self._events.url, lambda: self.progress), name="notes its progress")
         try:
             over, _ = await asyncio.wait([publishing, losing], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.leading = False
-            await ended(publishing, losing)
+            self.leading = self._resumed = False
+            await ended(publishing, losing, noting)
         for task in over:
             if task.cancelled():  # not by us: so aiokafka has done at times
                 log.error("the relay starts again", why=f"a library cancelled the task that {task.get_name()}")
@@ -139,22 +161,23 @@ class Relay:
         async with asyncio.timeout(PATIENCE):
             published = await read_position(self._bootstrap_servers)
         if published is None:
-            self.position = 0
+            self.position, self._resumed = 0, True
             return
         rows = await asyncio.to_thread(self._events.read, published.position - 1, 1)
         found = _id(rows[0]) if rows and rows[0][2] == published.position else None
         if found != published.event:
             raise LogRestored(published.position, published.event, repr(found) if found else "nothing")
-        self.position = published.position
+        self.position, self._resumed = published.position, True
 
     async def _follow(self, producer: Producer, grown: Wakeup) -> None:
         """Publish what the log has, then what it gets, for ever. The next batch is read while one commits."""
         ahead = self._read_ahead(self.position)
         try:
             while True:
-                batch = await ahead
-                if batch is None:
+                read = await ahead
+                if (batch := read.batch) is None:
                     self.problem = None
+                    self._complete_until = read.complete_until
                     if not await grown.wait(HEARTBEAT):
                         await producer.confirm()
                     ahead = self._read_ahead(self.position)
@@ -164,29 +187,35 @@ class Relay:
                         await producer.publish(batch)
                     self.position = batch.last.position
                     self.problem = None
+                    self._complete_until = read.complete_until or self._complete_until
         finally:
             await ended(ahead)
 
-    def _read_ahead(self, after: int) -> asyncio.Task[Batch | None]:
+    def _read_ahead(self, after: int) -> asyncio.Task[Read]:
         return asyncio.create_task(asyncio.to_thread(self._read, after), name=f"reads the log after {after}")
 
-    def _read(self, after: int) -> Batch | None:
+    def _read(self, after: int) -> Read:
         """The next batch, up to the first event that is missing or cannot be read.
 
         Raises `LogHasGap` or `UnreadableEvent` if that is the very first.
         """
         records: dict[TopicPartition, list[Record]] = defaultdict(list)
         last: Row | None = None
-        for position, row in enumerate(self._events.read(after, self._largest_batch), after + 1):
+        begun = time.monotonic()
+        rows = self._events.read(after, self._largest_batch)
+        complete_until = begun if len(rows) < self._largest_batch else None
+        for position, row in enumerate(rows, after + 1):
             try:
                 record = _record(row, position)
             except (LogHasGap, UnreadableEvent):
                 if last is None:
                     raise
+                complete_until = None
                 break  # the ones before it first
             records[_partition(record.topic, record.key, self._partitions)].append(record)
             last = row
-        return Batch(records, Published(last[2], _id(last))) if last else None
+        batch = Batch(records, Published(last[2], _id(last))) if last else None
+        return Read(batch, complete_until)
 
 
 class _Pause:

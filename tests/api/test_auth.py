@@ -117,13 +117,15 @@ BAD = {
     "an encrypted token": f"{part({'alg': 'dir', 'enc': 'A128GCM', **HEADER})}.e30.e30.e30.e30",
     "a nested bomb": base64.urlsafe_b64encode(b"[" * 5_000).decode() + ".e30.x",
     "too long": "x" * 9_000,
+    "too long, but whole and signed": token(more="x" * 9_000),
     "no token": "hello",
     "nothing": "",
 }
 
 
 def test_the_token_that_the_bad_ones_differ_from_is_believed(tokens: Tokens) -> None:
-    for good in (token(), signed(WHOLE), token(header={"typ": "application/AT+JWT"})):
+    behind = token(iat=datetime(2099, 1, 1, tzinfo=UTC))  # the clock here is, and not the token from the future
+    for good in (token(), token(more="x" * 1_000), signed(WHOLE), token(header={"typ": "application/AT+JWT"}), behind):
         assert asyncio.run(tokens.verify_token(good)).customer_id == ALICE
 
 
@@ -195,6 +197,7 @@ def test_roles_say_what_a_caller_may(
 ) -> None:
     one = caller(ALICE, [*roles, "king"], 0)
 
+    assert one.roles == {*roles}
     assert (one.is_staff, one.reads_all, one.customer_id, one.may_write) == (
         is_staff,
         reads_all,

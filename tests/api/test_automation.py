@@ -12,13 +12,16 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from api import measures
 from api.automation import ACTOR, Automation
+from api.measures import OfAutomation
 from commands.processor import Processor
 from events import codec
 from events.envelope import Recorded, order_stream
 from projections.queries import DUE, DueStep, Queries
 from tests.api.edge import ALICE, Edge, Json, eur, projecting
 from tests.commands.asking import Asking
+from tests.events.test_relay_progress import END_OF_A_STANDBY
 from tests.examples import ORDER, place_order, record_authorization, wanted
 
 DAY = timedelta(days=1)
@@ -378,8 +381,57 @@ async def test_a_step_that_cannot_be_decided_is_left_aside_and_holds_up_no_other
         assert not await automation.take_due()
         assert await automation.take_due(), "what was left aside is not tried again at once"
 
+        assert automation.aside == 1
+        told = await OfAutomation(automation).problem()
+        assert told == "1 steps could not be decided; they are tried again every 60 s"
+
     assert happened_where_readable(following, "confirmed") == {sound.rpartition("/")[2]: 1}
     assert ("confirm", "") in await waiting(following)
+
+
+async def test_steps_that_are_left_over_for_long_are_told(following: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    automation = an_automation(following)
+    measured = OfAutomation(automation)
+    monkeypatch.setattr(measures, "LATE", 0.5)
+    monkeypatch.setattr("api.automation.RETRY", 0.05)
+    path = await placed(following)
+    await paid(following, path)
+    await following.projected()
+    following.parts.processor._queue = 0
+    running = asyncio.create_task(automation.run())
+    await until(lambda: automation.left_over_for > 0.5)
+
+    assert "steps that are due have been left over for" in (await measured.problem() or "")
+
+    following.parts.processor._queue = 5_000
+    await until(lambda: automation.left_over_for == 0)
+    assert await measured.problem() is None
+    found = {one.name: one.samples[0].value for one in await measured.measure()}
+    assert found == {
+        "orderlog_automation_elected": 1,
+        "orderlog_automation_steps": 1,
+        "orderlog_automation_steps_aside": 0,
+    }
+    await _ended(running)
+
+
+async def test_an_automation_that_lost_its_database_says_so_until_it_waits_for_its_turn_again(
+    following: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.automation.RETRY", 0.5)
+    leader, standby = an_automation(following), an_automation(following)
+    running = [asyncio.create_task(leader.run())]
+    await until(lambda: leader.leading)
+    running.append(asyncio.create_task(standby.run()))
+    with psycopg.connect(following.log.url, autocommit=True) as connection:
+        await until(lambda: connection.execute(END_OF_A_STANDBY).fetchall() != [])
+
+    await until(lambda: standby.problem is not None)
+    assert "wait for the database" in (await OfAutomation(standby).problem() or "")
+    await until(lambda: standby.problem is None)
+    assert (leader.leading, standby.leading) == (True, False)
+    for one in running:
+        await _ended(one)
 
 
 def _spoil(edge: Edge, order_id: UUID) -> None:

@@ -233,6 +233,15 @@ async def test_a_client_gets_a_token_for_its_secret(edge: Edge, how: str) -> Non
     assert (me.json()["subject"], me.json()["roles"]) == ("shop", ["staff"])
 
 
+async def test_the_secret_of_a_client_is_not_kept(edge: Edge) -> None:
+    secret = await added_client(edge)
+    async with await psycopg.AsyncConnection.connect(edge.log.url) as connection:
+        row = await (await connection.execute("SELECT accounts::text FROM identity.accounts")).fetchone()
+
+    assert row is not None
+    assert secret not in row[0]
+
+
 async def test_a_client_with_one_scope_gets_no_other(edge: Edge) -> None:
     await edge.listed()
     secret = await added_client(edge, scopes=["orderlog.read"])

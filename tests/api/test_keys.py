@@ -101,6 +101,13 @@ async def test_a_key_before_is_accepted_until_its_last_token_has_expired(
         assert len(await read_keys(connection)) == 1
 
 
+async def test_the_overlap_begins_when_the_new_key_signs(connection: psycopg.AsyncConnection) -> None:
+    new = await rotate(connection, LIFETIME)
+    before, _ = await read_keys(connection)
+
+    assert before.accepted_until == new.signs_from + LIFETIME
+
+
 async def test_a_remembered_token_ends_with_its_key_even_between_two_looks() -> None:
     tokens = Tokens(SECRET, issuer="orderlog", audience="orderlog")
     soon = datetime.now(UTC) + timedelta(seconds=300)

@@ -20,13 +20,17 @@ from websockets import ClientConnection, ConnectionClosed, InvalidStatus, Subpro
 from websockets.frames import Close
 
 from api.auth import Role
+from api.errors import Problem
+from api.exchanges import Exchanges, as_response
 from api.live import SUBPROTOCOL, Limits, Live
 from api.shapes import with_allowed_commands
+from api.sse import Events
 from api.tokens import Tokens
 from events import codec
 from events.envelope import Cause, Event, order_stream
 from events.log import Log
 from events.order import OrderEvent
+from projections.arrivals import Arrivals
 from projections.catalogue import PROJECTIONS
 from projections.changes import Changes, Cursor
 from projections.feed import LogFeed
@@ -42,8 +46,10 @@ ANNE, BOB = "C-1", "C-2"
 class Shop:
     """An installation: the log, its projections, and the push at `address`."""
 
-    def __init__(self, log: Log, tokens: Tokens, live: Live, server: uvicorn.Server, port: int) -> None:
-        self.log, self.tokens, self.live, self.server = log, tokens, live, server
+    def __init__(
+        self, log: Log, worker: Worker, tokens: Tokens, live: Live, server: uvicorn.Server, *, port: int
+    ) -> None:
+        self.log, self.worker, self.tokens, self.live, self.server = log, worker, tokens, live, server
         self.address = f"ws://127.0.0.1:{port}/v1/live"
         self._writer = log.writer()
         self._versions: dict[UUID, int] = {}
@@ -150,20 +156,23 @@ async def serving(url: str, limits: Limits | None = None) -> AsyncIterator[Shop]
     worker.start()
     async with AsyncConnectionPool(url, min_size=1, max_size=6, open=False) as pool:
         queries = Queries(pool)
-        live = Live(Changes(url, pool, queries, complete=with_allowed_commands), tokens, queries, limits)
+        changes = Changes(url, pool, queries, complete=with_allowed_commands)
+        arrivals = Arrivals(url, pool, PROJECTIONS, partitions=6)
+        arrivals.start()
+        live = Live(changes, tokens, queries, limits, arrivals=arrivals)
         live.start()
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)  # so that a slow client is noticed early
-        server = uvicorn.Server(
-            uvicorn.Config(Starlette(routes=live.routes), ws="websockets-sansio", log_config=None, lifespan="off")
-        )
+        app = Starlette(routes=[*live.routes, Events(live).route], exception_handlers={Problem: as_response})
+        server = uvicorn.Server(uvicorn.Config(Exchanges(app), ws="websockets-sansio", log_config=None, lifespan="off"))
         serves = asyncio.create_task(server.serve([listening]))
-        shop = Shop(log, tokens, live, server, listening.getsockname()[1])
+        shop = Shop(log, worker, tokens, live, server, port=listening.getsockname()[1])
         try:
             await until(lambda: server.started)
             yield shop
         finally:
             await live.stop()
+            await arrivals.stop()
             server.should_exit = True
             await serves
             await worker.stop()
@@ -552,6 +561,9 @@ async def until_read(shop: Shop, position: int) -> None:
         ('{"type":"subscribe","id":"s","from":"now","filter":{"event":"lost"}}', "/filter/event", "order.placed.v1"),
         ('{"type":"subscribe","id":"s","from":"now","filter":{"customer_id":"\\u0000"}}', "/filter/customer_id", ""),
         ('{"type":"subscribe","id":"s","from":"yesterday"}', "/from", "snapshot"),
+        ('{"type":"subscribe","id":"s","from":"snapshot","consistency_token":"x"}', "/consistency_token", "must be a"),
+        ('{"type":"subscribe","id":"s","from":"snapshot","consistency_token":7}', "/consistency_token", "`str"),
+        ('{"type":"subscribe","id":"s","from":"now","consistency_token":"c1-1-1"}', "/consistency_token", "snapshot"),
         ('{"type":"unsubscribe","id":"s"}', "/id", "not subscribed"),
         ('{"type":"connect","token":"x"}', "/type", "has a token"),
         (b'{"type":"unsubscribe","id":"s"}', "", "not binary"),

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from api.addresses import is_trustworthy
 from api.auth import Caller, Verifier
 from api.errors import Problem
-from api.oidc import DISCOVERY, LARGEST_DOCUMENT, Jwks, Limits, Unreadable, keys_of
+from api.oidc import DISCOVERY, LARGEST_DOCUMENT, MOST_KEYS, Jwks, Limits, Unreadable, keys_of
 from tests.api.edge import SECRET, Edge, an_edge, an_order
 from tests.api.issuer import KEYS, PRIVATE, Issuer, an_issuer, hs256_with, public
 
@@ -81,9 +81,9 @@ async def test_a_key_without_an_algorithm_has_that_of_its_type(issuer: Issuer, s
 async def test_a_token_without_a_kid_is_believed_where_there_is_one_key(issuer: Issuer) -> None:
     async with a_shop(issuer, OFTEN) as shop:
         await shop.believes(issuer.token(header={"kid": None}))
-        issuer.keys = [public("ES256"), public("RS256")]
-        await shop.jwks.refresh()
-        await shop.refuses(issuer.token(header={"kid": None}, jti="2"))
+        for issuer.keys in ([public("ES256"), public("RS256")], [public("RS256"), public("ES256")]):
+            await shop.jwks.refresh()
+            await shop.refuses(issuer.token(header={"kid": None}, jti="2"))
 
 
 @pytest.mark.parametrize("kind", ["JWT", "jwt", "at+jwt", "application/at+jwt", None])
@@ -125,6 +125,7 @@ BAD: dict[str, dict[str, Any]] = {
     },
     "our own secret": {"algorithm": "HS256", "key": SECRET, "header": {"kid": "RS256"}},
     "too long": {"sub": "x" * 9_000},
+    "too long, but with a subject that is not": {"more": "x" * 9_000},
 }
 
 
@@ -210,6 +211,18 @@ def test_a_key_that_cannot_be_used_is_left_out(name: str) -> None:
     assert [*keys_of({"keys": [USELESS[name], good]})] == ["EdDSA"]
     with pytest.raises(Unreadable):
         keys_of({"keys": [USELESS[name]]})
+
+
+def test_of_two_keys_with_one_name_the_first_counts() -> None:
+    first, second = public("ES256", kid="k"), public("EdDSA", kid="k")
+
+    assert keys_of({"keys": [first, second]})["k"].algorithm == "ES256"
+
+
+def test_so_many_keys_are_read_and_no_more() -> None:
+    many = [public("EdDSA", kid=str(number)) for number in range(MOST_KEYS + 1)]
+
+    assert [*keys_of({"keys": many})] == [str(number) for number in range(MOST_KEYS)]
 
 
 def test_a_weak_rsa_key_is_left_out() -> None:

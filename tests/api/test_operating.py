@@ -1,16 +1,20 @@
 """What whoever operates orderlog is told: measurements, ids of requests, and what a line of the log belongs to."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from uuid import uuid4
 
+import httpx
+import psycopg
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from api.measures import FAR_BEHIND, OfChecks, OfProjections, OfWrites
+from api.measures import FAR_BEHIND, OfChecks, OfProjections, OfRelayElsewhere, OfWrites
 from events import codec
+from events.relay_progress import NOTE
 from projections.catalogue import PROJECTIONS
 from tests.api.edge import ALICE, BOB, STAFF, Edge, an_edge, an_order, projecting
 
@@ -125,6 +129,37 @@ async def test_the_lag_of_each_projection_is_measured_and_a_long_one_is_a_proble
     assert f"order_list is {FAR_BEHIND + 1} events behind the log" in (await progress.problem() or "")
 
 
+async def noted(edge: Edge, position: int, complete: float, silent: float) -> None:
+    """A relay said so many seconds ago that all was published which the log had so many seconds ago."""
+    statement = "UPDATE relay_progress SET noted_at = now() - make_interval(secs => %(silent)s)"
+    async with await psycopg.AsyncConnection.connect(edge.log.url, autocommit=True) as connection:
+        await connection.execute(NOTE, {"position": position, "age": complete})
+        await connection.execute(statement, {"silent": silent})
+
+
+async def test_a_process_without_a_relay_tells_how_far_the_one_elsewhere_is(edge: Edge) -> None:
+    pool = edge.parts.queries._pool
+    elsewhere = OfRelayElsewhere(pool)
+    assert await elsewhere.problem() == "no relay has published anything yet"
+    assert await elsewhere.measure() == []
+    edge.sources.append(elsewhere.measure)
+    await edge.listed()
+    await edge.placed()
+
+    for position, complete, silent, lag, waited, told in (
+        (2, 5_000, 1, 0, 0, None),
+        (1, 30, 1, 1, 30, None),
+        (1, 90, 1, 1, 90, "the relay is 1 events behind the log, and up to 90 s"),
+        (1, 90, 600, 1, 90, "no relay has noted where it is for 600 s; 1 events wait"),
+    ):
+        await noted(edge, position, complete, silent)
+        assert await elsewhere.problem() == told
+        found = await measured(edge)
+        assert found("orderlog_relay_lag_events") == lag
+        assert abs((found("orderlog_relay_lag_seconds") or 0) - waited) < 20
+        assert abs((found("orderlog_relay_silent_seconds") or 0) - silent) < 20
+
+
 async def test_a_part_that_cannot_be_measured_hides_no_other(edge: Edge) -> None:
     async def broken() -> list[Metric]:
         raise OSError("no route")
@@ -167,12 +202,37 @@ async def test_request_id_and_trace_go_in_and_out_and_into_the_events(edge: Edge
     assert (cause.request_id, cause.traceparent) == ("mine-1", TRACE)
 
 
-async def test_a_trace_that_is_none_is_left_out(edge: Edge) -> None:
+WRONG = [
+    "x",
+    TRACE.upper(),
+    TRACE.replace("00-", "ff-", 1),
+    "00-" + "0" * 32 + "-00f067aa0ba902b7-01",
+    "00-4bf92f3577b34da6a3ce929d0e0e4736-" + "0" * 16 + "-01",
+    TRACE[:-1],
+    TRACE + "\u00e9",
+]
+
+
+async def test_a_trace_that_is_not_valid_gives_way_to_one_that_is(edge: Edge) -> None:
     await edge.listed()
-    for wrong in ("00-" + "0" * 32 + "-00f067aa0ba902b7-01", "x", TRACE.upper()):
-        answer = await edge.post("/v1/orders", an_order(), by=ALICE, traceparent=wrong)
-        assert answer.status_code == 201
-        assert "traceparent" not in answer.headers
+    for wrong in WRONG:
+        sent = edge.bearer(ALICE) | {"idempotency-key": str(WRONG.index(wrong)), "traceparent": wrong}
+        headers = httpx.Headers(sent, encoding="latin-1").raw
+        placed, other = [
+            await edge.client.post("/v1/orders", json=an_order(), headers=[*headers, (b"request-id", one)])
+            for one in (b"one", b"two")
+        ]
+        assert (placed.status_code, other.headers["idempotency-replayed"]) == (201, "true")
+        traces = [answer.headers["traceparent"] for answer in (placed, other)]
+        assert all(re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-00", trace) for trace in traces), wrong
+        assert len({wrong, *traces}) == 3
+        assert codec.decode(edge.log.read(edge.log.head() - 1, 1)[0]).cause.traceparent == traces[0]
+
+
+async def test_no_trace_is_made_up_where_none_is_given(edge: Edge) -> None:
+    await edge.listed()
+
+    assert "traceparent" not in (await edge.post("/v1/orders", an_order(), by=ALICE)).headers
     assert codec.decode(edge.log.read(1, 1)[0]).cause.traceparent is None
 
 

@@ -107,6 +107,27 @@ async def test_who_does_not_prefer_to_wait_does_not_wait_but_is_told(edge: Edge)
     assert told(untold) == (200, None, None)
 
 
+async def test_a_read_may_have_to_include_several_writes(edge: Edge) -> None:
+    await lagging(edge)
+    (first, one), (second, other) = await wrote(edge), await wrote(edge)
+
+    for tokens in (f"{one}, {other}", f"{other},{one}"):
+        behind = await edge.get("/v1/orders", consistency_token=tokens, prefer="wait=0")
+        assert told(behind) == (200, "stale", "wait=0")
+    async with projecting(edge):
+        answer = await edge.get("/v1/orders", consistency_token=f"{other}, {one}", prefer="wait=10, handling=strict")
+
+    assert {order["order_id"] for order in answer.json()["items"]} == {first["order_id"], second["order_id"]}
+
+
+async def test_every_route_that_reads_what_commands_write_takes_their_tokens(edge: Edge) -> None:
+    paths = (await edge.client.get("/openapi.json")).json()["paths"]
+    reads = {path: operations["get"] for path, operations in paths.items() if "get" in operations}
+    asked = {path for path, one in reads.items() if "consistency-token" in str(one.get("parameters")).lower()}
+
+    assert asked == {path for path in reads if path.startswith("/v1/") and not path.startswith("/v1/auth/")}
+
+
 async def test_a_thousand_waiting_readers_cost_one_connection_together(database_url: str) -> None:
     async with an_edge(database_url) as edge:
         await lagging(edge)
@@ -168,6 +189,8 @@ async def test_an_order_that_a_projection_has_left_aside_is_stale_there_and_only
             strict = await edge.get(one, consistency_token=token, prefer="wait=10, handling=strict")
             assert told(answer) == (200, "stale", "wait=10"), one
             assert strict.status_code == 503, one
+        both = f"{token}, {(await wrote(edge))[1]}"
+        assert told(await edge.get("/v1/orders", consistency_token=both, prefer="wait=10"))[1] == "stale"
         later = await edge.put("/v1/products/OTHER", {"name": "o", "prices": [eur(1)], "stock": "untracked"})
         anothers = later.headers["consistency-token"]
         for one in ("/v1/orders", "/v1/products", path, f"/v1/reports/daily-sales?from={TODAY}&to={TODAY}"):
@@ -233,14 +256,18 @@ async def test_the_read_model_answers_the_same_order_to_the_byte(edge: Edge) -> 
 # What is sent ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "token", ["", "c1", "c1-", "c1-zz-1", "c1-1", "c2-1-1", "c1-1-1-1", "c1-" + "f" * 16 + "-1", "ä"]
-)
-async def test_a_token_that_is_none_is_refused(edge: Edge, token: str) -> None:
-    for path in ("/v1/orders", f"/v1/orders/{uuid4()}/events", "/v1/products"):
-        headers = [*edge.bearer(STAFF).items(), ("consistency-token", token)]
-        answer = await edge.client.get(path, headers=httpx.Headers(headers, encoding="utf-8"))
-        assert (answer.status_code, answer.json()["code"]) == (400, "bad-header"), path
+NONE = [
+    *("", "c1", "c1-", "c1-zz-1", "c1-1", "c2-1-1", "c1-1-1-1", "c1-" + "f" * 16 + "-1", "ä"),
+    *("c1-1-1,", "c1-1-1 c1-1-1", "c1-1-1,x", "c1-1-1," * 50 + "c1-1-1"),
+]
+
+
+async def test_a_token_that_is_none_is_refused(edge: Edge) -> None:
+    for token in NONE:
+        for path in ("/v1/orders", f"/v1/orders/{uuid4()}/events", "/v1/products"):
+            headers = [*edge.bearer(STAFF).items(), ("consistency-token", token)]
+            answer = await edge.client.get(path, headers=httpx.Headers(headers, encoding="utf-8"))
+            assert (answer.status_code, answer.json()["code"]) == (400, "bad-header"), (token, path)
 
 
 def test_a_token_says_what_it_was_made_of() -> None:

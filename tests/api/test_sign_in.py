@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from api.accounts import Accounts, NewUser
 from api.errors import Problem
-from api.passwords import AT_ONCE, Passwords
+from api.passwords import AT_ONCE, LONGEST_PASSWORD, Passwords
 from api.sign_in import FORGET_ATTEMPTS, FREE, NotAccepted, SignIn, TooEarly
 from projections.migrate import migrate
 from tests.api.edge import SECRET
@@ -156,6 +156,15 @@ async def test_passwords_cost_what_rfc_9106_asks() -> None:
     assert parameters.type.name == "ID"
     assert (parameters.time_cost, parameters.memory_cost, parameters.parallelism) == (3, 65_536, 1)
     passwords.close()
+
+
+async def test_a_password_that_is_too_long_to_be_one_is_not_hashed(sign_in: SignIn) -> None:
+    sign_in.accounts.passwords.close()  # nothing can be hashed any more
+
+    with pytest.raises(NotAccepted):
+        await sign_in.user("alice", "x" * (LONGEST_PASSWORD + 1), HOME)
+    with pytest.raises(RuntimeError):
+        await sign_in.user("alice", "x" * LONGEST_PASSWORD, HOME)
 
 
 async def test_an_unknown_name_takes_as_long_as_a_wrong_password(database_url: str) -> None:

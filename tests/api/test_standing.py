@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from api.errors import Problem
 from api.standing import EVERY, TOO_LONG_AGO, Standing
-from api.tokens import Tokens
+from api.tokens import LIFETIME, Tokens
 from projections.migrate import migrate
 from tests.api.edge import ALICE, SECRET, Edge
 from tests.api.test_identity import ADMIN, NAME, OTHER, added, added_client, asked, by_token, signed_in
@@ -120,6 +121,22 @@ async def test_another_process_refuses_it_too(edge: Edge, standing: Standing) ->
 
     assert not other.is_good(verified)
     assert not other._verified
+
+
+async def test_a_revocation_is_remembered_for_as_long_as_a_token_from_before_lives(edge: Edge) -> None:
+    await added(edge)
+    token = (await signed_in(edge)).json()["access_token"].encode()
+    await changed(edge, f"users/{NAME}", active=False)
+    assert edge.parts.identity is not None
+    pool = edge.parts.identity.accounts.pool
+    async with pool.connection() as connection:  # a process that starts when the token is about to expire
+        await connection.execute("UPDATE identity.accounts SET changed_at = now() - %s", (LIFETIME,))
+    late = Tokens(SECRET, issuer="orderlog", audience="orderlog")
+    await Standing(pool, late).look()
+
+    with pytest.raises(Problem) as refused:
+        await late.verify(b"Bearer " + token)
+    assert refused.value.code == "token-revoked"
 
 
 async def test_a_request_looks_into_no_database_for_a_token_that_is_known(edge: Edge, database_url: str) -> None:

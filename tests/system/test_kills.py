@@ -4,6 +4,7 @@ A few kills unless ORDERLOG_TEST_SECONDS says how long; ORDERLOG_TEST_SEED repea
 """
 
 import asyncio
+import itertools
 import os
 import random
 import time
@@ -22,12 +23,13 @@ import pytest
 from events import codec
 from events.codec import Row
 from events.order import OrderPlaced
+from examples.orderlog_client import Bearer, Client, Patience, Problem
+from examples.orderlog_client.shapes import Card, NewOrder
 from tests.events.test_relay_reader import assert_published_once, read_topics
 from tests.projections.fold import difference, folded, written
 from tests.services.kafka import Broker
 from tests.services.parts import ORDERLOG, Part
 from tests.services.postgres import Postgres
-from tests.system.clients import Caller, Json, eur
 from tests.system.installation import Installation, distributed, environment, until, whole_log
 from tests.system.retail import Sums, copies, daily_sales, invoices_file, sums
 from tests.system.topics import assert_each_stream_counts_from_one, messages
@@ -42,9 +44,10 @@ SECONDS = float(os.environ.get("ORDERLOG_TEST_SECONDS", "15"))
 SEED = int(os.environ.get("ORDERLOG_TEST_SEED", str(random.randrange(10**6))))
 CLIENTS = 4
 SKU = "POSTER"
+POSTER: Card = {"name": "A poster", "prices": [{"amount": 1999, "currency": "EUR"}], "stock": "untracked"}
 
-RETRIED = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.CONFLICT, httpx.codes.TOO_MANY_REQUESTS}
-"""What a client tries again with the same key: later, still in flight, too many at once."""
+PATIENCE = Patience(in_all=1, longest_pause=0.2)
+"""Short: who gets no answer at one API asks the other one, with the same key."""
 
 
 @dataclass
@@ -168,20 +171,23 @@ async def importing(installation: Installation, file: Path) -> AsyncIterator[asy
 async def ordering(installation: Installation, orders: Orders) -> AsyncIterator[None]:
     """Clients that order one thing after another, and repeat a request until it is answered."""
     stop = asyncio.Event()
-    token = installation.token("staff")
-    async with Caller(installation.urls[0], token) as first, Caller(installation.urls[1], token) as second:
-        await first.put(f"/v1/products/{SKU}", {"name": "A poster", "prices": [eur(1999)], "stock": "untracked"})
+    token = Bearer(installation.token("staff"))
+    one, other = installation.urls
+    async with Client(one, token, patience=PATIENCE) as first, Client(other, token, patience=PATIENCE) as second:
+        await first.put_product(SKU, POSTER)
+        both = [[first, second], [second, first]]
         clients = [
-            asyncio.create_task(keep_ordering(number, [first, second], orders, stop)) for number in range(CLIENTS)
+            asyncio.create_task(keep_ordering(number, both[number % 2], orders, stop)) for number in range(CLIENTS)
         ]
         try:
             yield
         finally:
             stop.set()
             await asyncio.wait_for(asyncio.gather(*clients), 120)
+            orders.retries += first.retried + second.retried
 
 
-async def keep_ordering(client: int, callers: list[Caller], orders: Orders, stop: asyncio.Event) -> None:
+async def keep_ordering(client: int, callers: list[Client], orders: Orders, stop: asyncio.Event) -> None:
     number = 0
     while not stop.is_set():
         number += 1
@@ -190,27 +196,22 @@ async def keep_ordering(client: int, callers: list[Caller], orders: Orders, stop
         await asyncio.sleep(0.02)
 
 
-async def order_at_last(reference: str, callers: list[Caller], orders: Orders) -> str:
+async def order_at_last(reference: str, callers: list[Client], orders: Orders) -> str:
     """The id of the order, from whichever API answers at last."""
-    body: Json = {
+    order: NewOrder = {
         "currency": "EUR",
         "customer_id": "anne",
         "external_reference": reference,
         "lines": [{"sku": SKU, "quantity": 1}],
     }
-    attempt = 0
-    while True:
-        attempt += 1
+    for caller in itertools.cycle(callers):
         try:
-            answer = await callers[attempt % len(callers)].post("/v1/orders", body, key=reference)
-        except httpx.TransportError:
-            answer = None
-        if answer is not None and answer.status_code not in RETRIED:
-            assert answer.status_code == httpx.codes.CREATED, f"{reference}: {answer.status_code} {answer.text}"
-            order_id: str = answer.json()["order_id"]
-            return order_id
-        orders.retries += 1
-        await asyncio.sleep(0.1)
+            return (await caller.place(order, key=reference))["order_id"]
+        except Problem as problem:
+            if problem.status not in {None, httpx.codes.SERVICE_UNAVAILABLE}:
+                raise
+            orders.retries += 1
+    raise AssertionError("a cycle ends")
 
 
 # What must be so ---------------------------------------------------------------------------------------------

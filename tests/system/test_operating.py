@@ -10,10 +10,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from events import codec
 from tests.services.parts import SECRET_KEY, Part
 from tests.system.clients import Caller, eur
 from tests.system.installation import Installation, until
 from tests.system.test_starting import close_code
+from tests.system.topics import messages
 
 DRAIN = 3.0
 
@@ -35,7 +37,8 @@ async def test_a_process_that_is_asked_to_stop_under_load_loses_nothing_that_it_
     async with Caller(drained.urls[0], drained.token("staff")) as staff:
         await staff.put("/v1/products/CUP", {"name": "A cup", "prices": [eur(250)], "stock": "untracked"})
         load = [asyncio.create_task(orders_until_the_end(staff)) for _ in range(8)]
-        async with staff.listening() as listener:
+        async with staff.listening() as listener, staff.http.stream("GET", "/v1/events") as stream:
+            streamed = asyncio.create_task(stream.aread())
             await listener.hears()
             asked = time.monotonic()
             ending = asyncio.create_task(asyncio.to_thread(part.end, within=20))
@@ -45,6 +48,7 @@ async def test_a_process_that_is_asked_to_stop_under_load_loses_nothing_that_it_
             assert still.status_code == httpx.codes.CREATED
             assert await close_code(listener.socket.recv) == 1012
             assert time.monotonic() - asked > DRAIN - 0.5
+            assert b"event: event" in await streamed, "it came to an orderly end"
             await ending
             assert time.monotonic() - asked < DRAIN + 5
         accepted = {one for orders in await asyncio.gather(*load) for one in orders} | {still.json()["order_id"]}
@@ -52,7 +56,8 @@ async def test_a_process_that_is_asked_to_stop_under_load_loses_nothing_that_it_
     assert "Traceback" not in part.log.read_text()
     await asyncio.to_thread(part.start)
     rows = await asyncio.to_thread(drained.log)
-    assert {f"order-{one}" for one in accepted} <= {row[0] for row in rows if row[3] == "orderlog.order.placed.v1"}
+    placed = {row[0] for row in rows if row[3] == "orderlog.order.placed.v1"}
+    assert {f"order-{one}" for one in accepted} == placed, "what was accepted was answered, to the last one"
     assert len(accepted) > 8
 
 
@@ -124,6 +129,36 @@ async def test_whoever_passes_the_token_on_reads_its_write_at_every_process(inst
             assert one.json() == order
 
 
+# Requests and traces -----------------------------------------------------------------------------------------
+
+
+async def test_a_request_is_found_again_in_the_answer_the_log_lines_the_event_and_its_record(
+    installation: Installation,
+) -> None:
+    sku, mine = f"CUP-{uuid4().hex[:8]}", f"mine-{uuid4().hex}"
+    trace = f"00-{uuid4().hex}-{uuid4().hex[:15]}1-01"
+    about = {"request-id": mine, "traceparent": trace}
+    async with Caller(installation.urls[0], installation.token("staff")) as staff:
+        await staff.put(f"/v1/products/{sku}", {"name": "A cup", "prices": [eur(250)], "stock": "untracked"})
+        order = an_order() | {"lines": [{"sku": sku, "quantity": 1}]}
+        placed = await staff.http.post("/v1/orders", json=order, headers={"idempotency-key": mine, **about})
+        nobody = {"grant_type": "password", "username": mine, "password": "x"}
+        refused = await staff.http.post("/v1/auth/token", data=nobody, headers=about)
+    told = [{name: answer.headers.get(name) for name in about} for answer in (placed, refused)]
+    assert told == [about, about]
+
+    lines = installation.parts[0].log.read_text().splitlines()
+    assert [line for line in lines if "sign-in refused" in line and mine in line and trace in line]
+
+    rows = await asyncio.to_thread(installation.log)
+    [event] = [one for one in map(codec.decode, rows) if one.cause.request_id == mine]
+    assert (event.cause.traceparent, event.key) == (trace, placed.json()["order_id"])
+    if installation.bootstrap_servers is not None:
+        records = await asyncio.to_thread(messages, installation.bootstrap_servers, len(rows))
+        [record] = [one for one in records if one.headers.get("ce_requestid") == mine]
+        assert (record.headers["ce_traceparent"], record.key) == (trace, event.key)
+
+
 # Measurements ------------------------------------------------------------------------------------------------
 
 
@@ -140,9 +175,13 @@ async def test_every_process_measures_its_part(installation: Installation) -> No
             assert found["orderlog_commands_total"] >= 6
             assert found["orderlog_batch_commands_count"] >= 1
             assert "orderlog_sockets" in found
+            assert "orderlog_automation_elected" in found
+        if part.command == "api":
+            await asyncio.to_thread(until, lambda part=part: measured(part).get("orderlog_relay_lag_events") == 0, 60)
         if part.command == "relay":
             assert found["orderlog_relay_elected"] == 1
             await asyncio.to_thread(until, lambda part=part: measured(part)["orderlog_relay_lag_events"] == 0, 60)
+            assert measured(part)["orderlog_relay_lag_seconds"] < 10
 
 
 def measured(part: Part) -> dict[str, float]:

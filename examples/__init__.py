@@ -1,0 +1,1 @@
+"""What others may start from; nothing of orderlog itself uses it."""
