@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import structlog
 
+from commands.exchange import Accepted, AnyCommand, Busy, Failed, Refused, Request, Unavailable
 from commands.order import CompleteOrder, ConfirmOrder, ExpireOrder, VoidAuthorization
-from commands.processor import Accepted, AnyCommand, Busy, Failed, Processor, Refused, Request, Unavailable
+from commands.processor import Processor
 from commands.refusals import BeforeOrder
 from events.leadership import AUTOMATION, Leadership
 from events.tasks import ended

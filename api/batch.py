@@ -23,8 +23,9 @@ from api.parts import Parts
 from api.requests import idempotency_key, json_object, single
 from api.routes import PLACE
 from api.views import Bearer, Given
+from commands.exchange import NotApplied, Reply, Request, Series
 from commands.in_flight import InFlight
-from commands.processor import NotApplied, Processor, Reply, Request, Series
+from commands.processor import Processor
 
 TURN = 25
 """Items read before other requests have their turn: a batch is large, and the event loop is everybody's."""

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from api.retail_commands import given_back, listed, order, paid_and_delivered
 from api.retail_csv import Contents, Invoice, Reject
 from api.retail_returns import Credit, Return, match
+from commands.exchange import Accepted, AnyCommand, Refused, Request
 from commands.order import AnyOrderCommand
-from commands.processor import Accepted, AnyCommand, Processor, Refused, Request
+from commands.processor import Processor
 
 AT_ONCE = 64
 """Invoices, or customers who give back, under way at the same time: enough to fill a batch."""

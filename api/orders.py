@@ -25,9 +25,7 @@ from api.metrics import Requests
 from api.requests import Gone, expected_version, idempotency_key, json_object, read_body, single
 from api.routes import PLACE, ROUTES, Route, route_of
 from commands.command import Command
-from commands.in_flight import InFlight
-from commands.order import AmendedLine, AmendOrder, Order, PlaceOrder, WantedLine
-from commands.processor import (
+from commands.exchange import (
     Accepted,
     AnyCommand,
     Busy,
@@ -35,12 +33,14 @@ from commands.processor import (
     KeyReused,
     NoRoom,
     NotApplied,
-    Processor,
     Refused,
     Reply,
     Request,
     Unavailable,
 )
+from commands.in_flight import InFlight
+from commands.order import AmendedLine, AmendOrder, Order, PlaceOrder, WantedLine
+from commands.processor import Processor
 
 _PRICED = (PlaceOrder, AmendOrder)
 _RIDES_IN = {route.command: route.rides_in for route in ROUTES}

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from api.errors import Place, Problem
+from commands.exchange import AnyCommand, Refused
 from commands.order import Order
-from commands.processor import AnyCommand, Refused
 from commands.refusals import (
     CurrencyMismatch,
     NegativeTotal,

@@ -427,7 +427,7 @@ async def test_a_batch_counts_as_many_requests_as_it_has_items(database_url: str
 
 async def test_the_answer_of_a_batch_has_an_end(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five hundred commands on an order of two thousand lines would fill half a gigabyte."""
-    monkeypatch.setattr("commands.processor.LARGEST_ANSWERS", 100)
+    monkeypatch.setattr("commands.batch.LARGEST_ANSWERS", 100)
     await edge.listed()
     head = edge.log.head()
 

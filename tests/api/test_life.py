@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from api.refusals import STATUS, refused
+from commands.exchange import Refused
 from commands.order import AddNote
-from commands.processor import Refused
 from commands.refusals import Refusal
 from tests.api.edge import ALICE, BOB, STAFF, Edge, Json, an_order, eur
 from tests.examples import NOON, ORDER

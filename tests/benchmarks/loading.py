@@ -9,7 +9,7 @@ from time import perf_counter
 
 import psycopg
 
-from commands.processor import Decider
+from commands.decider import Decider
 from commands.snapshots import EVERY
 from events import codec
 from events.envelope import Cause, product_stream

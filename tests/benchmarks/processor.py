@@ -16,8 +16,9 @@ from uuid import uuid4
 import uvloop
 
 from api.ids import new_order_id
+from commands.exchange import Accepted, Refused, Request
 from commands.order import PlaceOrder
-from commands.processor import Accepted, Processor, Refused, Request
+from commands.processor import Processor
 from commands.product import ListProduct
 from events.log import Log
 

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from commands.processor import Accepted, AnyCommand, Processor, Refused, Reply, Request
+from commands.exchange import Accepted, AnyCommand, Refused, Reply, Request
+from commands.processor import Processor
 from events import codec
 from events.envelope import Recorded
 from events.log import Log

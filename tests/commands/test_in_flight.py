@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
+from commands.exchange import KeyReused, Series, Unavailable
 from commands.in_flight import InFlight
-from commands.processor import KeyReused, Series, Unavailable
 from events.log import Log
 from events.order import OrderPlaced
 from tests.commands.asking import Asking, asking, recorded, request

@@ -11,19 +11,10 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
+from commands.decider import Decider
+from commands.exchange import Accepted, Busy, Failed, KeyReused, Refused, Reply, Request, Unavailable
 from commands.order import Order, PlaceOrder
-from commands.processor import (
-    Accepted,
-    Busy,
-    Decider,
-    Failed,
-    KeyReused,
-    Processor,
-    Refused,
-    Reply,
-    Request,
-    Unavailable,
-)
+from commands.processor import Processor
 from events.codec import Row
 from events.envelope import order_stream, product_stream
 from events.log import Log, StoredAnswer
@@ -96,7 +87,7 @@ async def test_processors_see_what_the_others_decided(log: Log) -> None:
 
 
 async def test_a_processor_that_was_away_for_long_starts_afresh(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("commands.processor.FAR_BEHIND", 3)
+    monkeypatch.setattr("commands.decider.FAR_BEHIND", 3)
     monkeypatch.setattr("events.log.FAR_BEHIND", 3)
     async with asking(log) as one, asking(log) as two:
         await one.all(list_cup(), receive_cups(5))

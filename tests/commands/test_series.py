@@ -6,17 +6,8 @@ from collections import Counter
 import psycopg
 import pytest
 
-from commands.processor import (
-    AnyCommand,
-    Busy,
-    Decider,
-    Failed,
-    NotApplied,
-    Replies,
-    Reply,
-    Request,
-    Series,
-)
+from commands.decider import Decider
+from commands.exchange import AnyCommand, Busy, Failed, NotApplied, Replies, Reply, Request, Series
 from events.log import Log
 from events.order import OrderPlaced
 from events.product import StockReserved

@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from commands.processor import Reply
+from commands.exchange import Reply
 from events.expiry import BEGIN, ELECT, INDEX_IS_USABLE, REMOVE, TASK, Expiry
 from events.log import Log
 from tests.commands.asking import asking, read, request

@@ -11,7 +11,8 @@ from signal import SIGKILL
 import msgspec
 
 from api.cli import main
-from commands.processor import Processor, Replies, Reply, Series, Told, _Waiting
+from commands.exchange import Replies, Reply, Series, Told
+from commands.processor import Processor, _Waiting
 from tests.services.child import Child
 from tests.services.parts import Part
 
