@@ -87,7 +87,8 @@ Password = Annotated[
 Roles = Annotated[list[Role], Field(min_length=1, max_length=len(get_args(Role)))]
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES))]
 CustomerId = Annotated[
-    Annotated[Reference, AfterValidator(_printable)] | None,
+    Annotated[Reference, AfterValidator(_printable), Field(json_schema_extra={"pattern": r"^([^\p{C}\p{Z}]| )*$"})]
+    | None,
     Field(description="whose orders: with the role customer, and with no other", max_length=LONGEST_SUBJECT),
 ]
 
@@ -96,7 +97,17 @@ class _Said(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_CUSTOMERS = {
+    "if": {"properties": {"roles": {"contains": {"const": "customer"}}}},
+    "then": {"required": ["customer_id"], "properties": {"customer_id": {"type": "string"}}},
+    "else": {"properties": {"customer_id": {"type": "null"}}},
+}
+"""What `_customers_are_customers` refuses, as JSON Schema says it."""
+
+
 class _New(_Said):
+    model_config = ConfigDict(json_schema_extra=_CUSTOMERS)
+
     name: Name
     roles: Roles
     customer_id: CustomerId = None

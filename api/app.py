@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp
 
 from api import identity, views
@@ -91,8 +91,14 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> Fas
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    """FastAPI knows the reads only: a path that takes commands is not missing, it takes another method."""
-    if isinstance(error, HTTPException) and error.status_code in (404, 405) and (more := methods_of(request.url.path)):
-        allowed = {*(error.headers or {}).get("Allow", "").split(", "), *more} - {""}
-        error = HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
+    """A path that takes another method is not missing; the framework knows one route's methods, and no command's."""
+    if isinstance(error, HTTPException) and error.status_code in (404, 405):
+        if allowed := methods_of(request.scope) | _read_methods(request):
+            error = HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
     return as_response(request, error)
+
+
+def _read_methods(request: Request) -> set[str]:
+    asked = [(method, {**request.scope, "method": method}) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+    routes = request.app.routes
+    return {method for method, scope in asked if any(one.matches(scope)[0] is Match.FULL for one in routes)}

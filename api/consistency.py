@@ -10,7 +10,8 @@ from urllib.request import parse_http_list
 
 import msgspec
 
-_TOKEN = re.compile(r"c1-([0-9a-f]{1,15})-([0-9a-f]{1,8})")
+FORM = "^c1-([0-9a-f]{1,15})-([0-9a-f]{1,8})$"
+_TOKEN = re.compile(FORM)
 LONGEST_WAIT = 10
 """Seconds; who prefers to wait longer waits so long."""
 

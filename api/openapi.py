@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
 from starlette.routing import BaseRoute
 
 from api.answers import JSON
@@ -16,8 +17,9 @@ from api.identity import OPERATIONS
 from api.issuing import Operation
 from api.oauth import FORM, TITLES
 from api.refusals import STATUS
-from api.routes import PLACE, ROUTES, Route
+from api.routes import LIST, PLACE, ROUTES, Route
 from api.views import ANSWERS
+from commands.command import Sku
 from commands.order import AmendOrder, PlaceOrder
 from events.order import OrderEvent
 from projections.shapes import OrderView, ProductView
@@ -38,7 +40,7 @@ _HEADERS: dict[str, Json] = {
     },
     "If-Match": {
         "description": "the ETag that you have seen; refused with 412 when it is another by now",
-        "schema": {"type": "string", "examples": ['"17"']},
+        "schema": {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$', "examples": ['"17"']},
     },
     "Request-Id": {
         "description": "shown in the answer and in the history",
@@ -145,7 +147,7 @@ def _complete_identity(name: str, operation: Json, known: Operation, schemas: di
     if known.said is not None:
         schema = known.said.model_json_schema(ref_template=_SCHEMAS + "{model}Input")
         schemas[known.said.__name__] = schema
-        operation["requestBody"] = {"required": True, "content": _content(known.said.__name__)}
+        operation["requestBody"] = {"required": "required" in schema, "content": _content(known.said.__name__)}
     if name == "token":
         operation["security"] = []
         operation["requestBody"]["content"] = {FORM.decode(): operation["requestBody"]["content"].popitem()[1]}
@@ -191,7 +193,7 @@ def _command(route: Route, schemas: dict[str, Json]) -> Json:
         headers["Location"] = {"schema": {"type": "string", "format": "uri-reference"}}
     told = cleandoc(route.command.__doc__ or "")
     return {
-        "operationId": name[0].lower() + name[1:],
+        "operationId": operation_id(route),
         "summary": told.split(":")[0].split(";")[0].rstrip("."),
         "description": f"{told} {'Customers (for themselves) and staff.' if route.customers else 'Staff only.'}",
         "tags": ["orders" if route.about == "order_id" else "products"],
@@ -201,10 +203,15 @@ def _command(route: Route, schemas: dict[str, Json]) -> Json:
             "content": _content(name, bodies_of(route.command)),
         },
         "responses": {
-            str(route.success): {"description": "so it is", "headers": headers, "content": answered},
+            str(route.success): {"description": "so it is", "headers": headers, "content": answered, **_links(route)},
             **_problems([400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503]),
         },
     }
+
+
+def operation_id(route: Route) -> str:
+    name = route.command.__name__
+    return name[0].lower() + name[1:]
 
 
 def _body(route: Route, schemas: dict[str, Json]) -> Json:
@@ -222,10 +229,20 @@ def _body(route: Route, schemas: dict[str, Json]) -> Json:
     return schema
 
 
+def _links(route: Route) -> Json:
+    """Where to go on from an order that was placed or a product that was listed: to each command about it."""
+    if route not in (PLACE, LIST):
+        return {}
+    given = {route.about: f"$response.body#/{route.about}"}
+    others = [one for one in ROUTES if one.about == route.about and one is not PLACE]
+    names = [*map(operation_id, others), *(["order", "history"] if route is PLACE else ["product"])]
+    return {"links": {name: {"operationId": name, "parameters": given} for name in names}}
+
+
 def _in_path(route: Route) -> list[Json]:
     if f"{{{route.about}}}" not in route.path:
         return []
-    kind = {"type": "string", "format": "uuid"} if route.about == "order_id" else {"type": "string", "maxLength": 64}
+    kind = {"type": "string", "format": "uuid"} if route.about == "order_id" else TypeAdapter(Sku).json_schema()
     return [{"name": route.about, "in": "path", "required": True, "schema": kind}]
 
 

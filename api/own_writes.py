@@ -73,7 +73,10 @@ class OwnWrites:
 
 async def own_writes(
     request: Request,
-    consistency_token: Annotated[str | None, Header(description="of a write: the answer shall include it")] = None,
+    consistency_token: Annotated[
+        str | None,
+        Header(description="of a write: the answer shall include it", json_schema_extra={"pattern": consistency.FORM}),
+    ] = None,
     prefer: Annotated[
         list[str] | None,
         Header(

@@ -142,8 +142,11 @@ def _unquoted(text: bytes) -> str:
     return unquote_to_bytes(text).decode("utf-8", "replace")
 
 
-def methods_of(path: str) -> set[str]:
-    """The methods that a path has among the commands."""
-    return {
-        method for method in ("POST", "PUT") if route_of({"method": method, "path": path, "raw_path": None}) is not None
-    }
+def methods_of(scope: Scope) -> set[str]:
+    """The methods that the path of a request has among the commands."""
+    return {method for method in ("POST", "PUT") if route_of({**scope, "method": method}) is not None}
+
+
+def is_one_sku(scope: Scope) -> bool:
+    """Whether the path below the products is one step: the slash of a SKU is sent as %2F."""
+    return b"/" not in _after_products(scope)

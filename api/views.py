@@ -7,7 +7,10 @@ from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.routing import Match
+from starlette.types import Scope
 
 from api.auth import Caller
 from api.current import current_order
@@ -17,6 +20,7 @@ from api.own_writes import Own
 from api.parts import Parts
 from api.refusals import refused_read
 from api.requests import single
+from api.routes import is_one_sku
 from api.shapes import encode, order_view
 from commands.command import Reference, Sku
 from commands.order import Order, Status
@@ -177,7 +181,18 @@ async def products(wanted: Annotated[Wanted, Query()], caller: Reader, parts: Gi
     return _page("/v1/products", wanted, ProductPage(items, more))
 
 
-@router.get("/v1/products/{sku:path}", summary="A product and its stock", tags=["products"])
+class _OneSku(APIRoute):
+    """The path is decoded when a route is chosen: a SKU with a slash looks like two steps, and so does a command."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, inner = super().matches(scope)
+        return (match, inner) if match is Match.NONE or is_one_sku(scope) else (Match.NONE, {})
+
+
+by_sku = APIRouter(route_class=_OneSku)
+
+
+@by_sku.get("/v1/products/{sku:path}", summary="A product and its stock", tags=["products"])
 async def product(sku: Sku, request: Request, caller: Reader, parts: Given, own: Own) -> Response:  # noqa: ARG001  who may
     await own.seen_by("stock_levels", stream=product_stream(sku))
     view = await parts.queries.product(sku)
@@ -185,6 +200,9 @@ async def product(sku: Sku, request: Request, caller: Reader, parts: Given, own:
         raise refused_read(NoSuchProduct())
     own.shows(view.version)
     return _tagged(request, view.version, view)
+
+
+router.include_router(by_sku)
 
 
 @router.get("/v1/reports/daily-sales", summary="Sales by day and currency", tags=["reports"])

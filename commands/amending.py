@@ -4,9 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from msgspec.structs import replace
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from commands.command import MOST_LINES, Email, LineId, Model, Money, OrderCommand, Quantity, Sku, in_currency
+from commands.command import (
+    MOST_LINES,
+    Email,
+    LineId,
+    Model,
+    Money,
+    OrderCommand,
+    Quantity,
+    Sku,
+    in_currency,
+    one_of,
+)
 from commands.decision import NOTHING, Decision
 from commands.lines import Lines, OrderLine, reservations
 from commands.order_state import AMENDABLE, Order, Status, evolve
@@ -22,6 +33,8 @@ from events.order import Content, Line, OrderAmended
 
 class AmendedLine(Model):
     """A line that is there, by its id, or a new one, by its SKU."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("line_id", "sku"))
 
     line_id: LineId | None = None
     sku: Sku | None = Field(default=None, description="of a new line; beside a line_id it must be that line's")

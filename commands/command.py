@@ -1,6 +1,6 @@
 """What every command is made of: fields that ride in, and the values people write."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -10,6 +10,11 @@ from events.money import EXPONENTS, MAX_AMOUNT
 
 MOST_LINES = 2_000
 """Of one order."""
+
+
+def one_of(*names: str) -> dict[str, Any]:
+    """JSON Schema of an object that must have a value in one of these fields at least."""
+    return {"anyOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]}
 
 
 class Model(BaseModel):
@@ -44,15 +49,20 @@ def _of_one_word(text: str) -> str:
     return text
 
 
-Currency = Annotated[str, AfterValidator(_known_currency)]
-Sku = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word)]
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_no_nul)]
-Reference = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
-Note = Annotated[str, StringConstraints(min_length=1, max_length=5_000), AfterValidator(_no_nul)]
+# What the functions above refuse, as JSON Schema (ECMA-262) says it: in the document, not in the check.
+_CURRENCIES = Field(json_schema_extra={"enum": [*sorted(EXPONENTS)]})
+_WITHOUT_NUL = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
+_PRINTABLE = Field(json_schema_extra={"pattern": r"^[^\p{C}\p{Z}](([^\p{C}\p{Z}]| )*[^\p{C}\p{Z}])?$"})
+
+Currency = Annotated[str, AfterValidator(_known_currency), _CURRENCIES]
+Sku = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word), _PRINTABLE]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word), _PRINTABLE]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul), _WITHOUT_NUL]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_no_nul), _WITHOUT_NUL]
+Reference = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul), _WITHOUT_NUL]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=5_000), AfterValidator(_no_nul), _WITHOUT_NUL]
 Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
-LineId = Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_no_nul)]
+LineId = Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_no_nul), _WITHOUT_NUL]
 Metadata = Annotated[dict[Name, Reason], Field(max_length=50)]
 Quantity = Annotated[int, Field(strict=True, gt=0, le=1_000_000_000)]
 Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]

@@ -6,9 +6,9 @@ from typing import Literal, assert_never
 
 import msgspec
 from msgspec.structs import replace
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from commands.command import OrderCommand, Pieces, Reference
+from commands.command import OrderCommand, Pieces, Reference, one_of
 from commands.decision import NOTHING, Decision
 from commands.lines import Lines, asked, in_stock, within_open
 from commands.product import Product
@@ -30,6 +30,8 @@ class ShipItems(OrderCommand):
 
 class UpdateTracking(OrderCommand):
     """Say with whom a shipment travels and under which number; what is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("carrier", "tracking_number"))
 
     shipment_id: Reference
     carrier: Reference | None = None
