@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from api.auth import LONGEST_SUBJECT, SCOPES, Role, Scope
 from api.passwords import LONGEST_PASSWORD, SHORTEST_PASSWORD, Passwords
-from commands.command import Reference
+from commands.command import PRINTABLE, Reference
 
 Kind = Literal["user", "client"]
 
@@ -87,8 +87,7 @@ Password = Annotated[
 Roles = Annotated[list[Role], Field(min_length=1, max_length=len(get_args(Role)))]
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES))]
 CustomerId = Annotated[
-    Annotated[Reference, AfterValidator(_printable), Field(json_schema_extra={"pattern": r"^([^\p{C}\p{Z}]| )*$"})]
-    | None,
+    Annotated[Reference, AfterValidator(_printable), Field(json_schema_extra={"pattern": f"^[{PRINTABLE} ]*$"})] | None,
     Field(description="whose orders: with the role customer, and with no other", max_length=LONGEST_SUBJECT),
 ]
 

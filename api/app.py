@@ -92,9 +92,9 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> Fas
 
 async def _answer(request: Request, error: Exception) -> Response:
     """A path that takes another method is not missing; the framework knows one route's methods, and no command's."""
-    if isinstance(error, HTTPException) and error.status_code in (404, 405):
-        if allowed := methods_of(request.scope) | _read_methods(request):
-            error = HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
+    missed = isinstance(error, HTTPException) and error.status_code in (404, 405)
+    if missed and (allowed := methods_of(request.scope) | _read_methods(request)):
+        error = HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
     return as_response(request, error)
 
 

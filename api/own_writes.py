@@ -4,6 +4,7 @@ import time
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from pydantic import WithJsonSchema
 
 from api import consistency
 from api.consistency import Preference, Token
@@ -75,10 +76,12 @@ async def own_writes(
     request: Request,
     consistency_token: Annotated[
         str | None,
-        Header(description="of a write: the answer shall include it", json_schema_extra={"pattern": consistency.FORM}),
+        WithJsonSchema({"type": "string", "pattern": consistency.FORM}),
+        Header(description="of a write: the answer shall include it"),
     ] = None,
     prefer: Annotated[
         list[str] | None,
+        WithJsonSchema({"type": "string"}),
         Header(
             description="wait=2: so many seconds for the answer to include the write; handling=strict: or no answer",
         ),

@@ -51,19 +51,22 @@ def _of_one_word(text: str) -> str:
 
 # What the functions above refuse, as JSON Schema (ECMA-262) says it: in the document, not in the check.
 _CURRENCIES = Field(json_schema_extra={"enum": [*sorted(EXPONENTS)]})
-_WITHOUT_NUL = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
-_PRINTABLE = Field(json_schema_extra={"pattern": r"^[^\p{C}\p{Z}](([^\p{C}\p{Z}]| )*[^\p{C}\p{Z}])?$"})
+_NO_NUL = {"pattern": r"^[^\u0000]*$"}
+_WITHOUT_NUL = Field(json_schema_extra={**_NO_NUL})
+_NAMES_WITHOUT_NUL = {"propertyNames": {"minLength": 1, "maxLength": 200, **_NO_NUL}}
+PRINTABLE = r"\p{L}\p{M}\p{N}\p{P}\p{S}"  # the Unicode categories that `str.isprintable` knows, but for the space
+_OF_ONE_WORD = Field(json_schema_extra={"pattern": f"^[{PRINTABLE}]([{PRINTABLE} ]*[{PRINTABLE}])?$"})
 
 Currency = Annotated[str, AfterValidator(_known_currency), _CURRENCIES]
-Sku = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word), _PRINTABLE]
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word), _PRINTABLE]
+Sku = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word), _OF_ONE_WORD]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word), _OF_ONE_WORD]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul), _WITHOUT_NUL]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_no_nul), _WITHOUT_NUL]
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul), _WITHOUT_NUL]
 Note = Annotated[str, StringConstraints(min_length=1, max_length=5_000), AfterValidator(_no_nul), _WITHOUT_NUL]
 Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
 LineId = Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_no_nul), _WITHOUT_NUL]
-Metadata = Annotated[dict[Name, Reason], Field(max_length=50)]
+Metadata = Annotated[dict[Name, Reason], Field(max_length=50, json_schema_extra={**_NAMES_WITHOUT_NUL})]
 Quantity = Annotated[int, Field(strict=True, gt=0, le=1_000_000_000)]
 Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
 
