@@ -9,6 +9,14 @@ Headers = tuple[tuple[bytes, bytes], ...]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = (b"content-type", b"application/json")
+SECURITY_HEADERS: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""Of every answer, the server's own included: it puts them in front of each without looking at it. Strict-Transport-
+Security is said by what ends TLS, which is not us."""
+
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
 
 

@@ -6,13 +6,13 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp
 
 from api import identity, views
+from api.cors import Cors
 from api.errors import TYPES, Problem
 from api.exchanges import Exchanges, as_response
 from api.health import measured
@@ -24,23 +24,6 @@ from api.parts import Parts
 from api.problems import problem_list, problem_page
 from api.routes import methods_of
 
-EXPOSED = (
-    "ETag",
-    "Location",
-    "Link",
-    "Consistency-Token",
-    "Consistency",
-    "Preference-Applied",
-    "Idempotency-Replayed",
-    "Request-Id",
-    "Retry-After",
-    "RateLimit",
-    "RateLimit-Policy",
-    "WWW-Authenticate",
-)
-"""Response headers that a page of another origin may read."""
-
-
 PAGE_POLICY = "default-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """What our pages may do in a browser: nothing but show themselves and read from here."""
 
@@ -50,13 +33,7 @@ def create_app(parts: Parts, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     requests = Requests()
     edge: ASGIApp = Commands(_reads(parts, routes, requests), parts.processor, parts.tokens, requests, parts.limits)
     if parts.cors_origins:
-        edge = CORSMiddleware(
-            edge,
-            allow_origins=parts.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH"],
-            allow_headers=["*"],
-            expose_headers=EXPOSED,
-        )
+        edge = Cors(edge, parts.cors_origins)
     return edge
 
 

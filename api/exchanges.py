@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import psycopg
 import structlog
@@ -95,12 +96,23 @@ class Exchanges:
 
         with bound_contextvars(**{name.decode().replace("-", "_"): value.decode() for name, value in headers}):
             try:
+                _check_encoding(scope)
                 await self._app(scope, receive, send_with_id)
             except Exception as error:
                 if status:
                     raise
                 await of(error).answer(request_id).send(send_with_id)
         self._requests.answered(scope["method"], _route(scope), status, begun)
+
+
+def _check_encoding(scope: Scope) -> None:
+    """Raises a `Problem`: what is not UTF-8 would be taken for another text, with U+FFFD in it."""
+    for part in (scope.get("raw_path") or b"", scope["query_string"]):
+        if b"%" in part:
+            try:
+                unquote_to_bytes(part).decode()
+            except UnicodeDecodeError:
+                raise Problem("bad-request", "The path or the query is not UTF-8.") from None
 
 
 def _route(scope: Scope) -> str:

@@ -10,7 +10,10 @@ from uuid import UUID
 Headers = Mapping[bytes, bytes]
 
 LONGEST_REQUEST_ID = 128
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_TRACEPARENT = re.compile(
+    rb"((?!ff)[0-9a-f]{2})(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?", re.DOTALL
+)
+_OF_VERSION_00 = 55  # characters
 _VISIBLE = bytes(range(0x21, 0x7F))
 
 
@@ -56,9 +59,17 @@ def new_request_id() -> str:
 
 
 def traceparent_from(headers: Headers) -> str | None:
-    """W3C Trace Context; one that is not valid is left out, as the standard asks."""
+    """W3C Trace Context, as its version 00 has it; one that is not valid is left out, as the standard asks."""
     given = headers.get(b"traceparent")
-    return given.decode("ascii") if given is not None and _TRACEPARENT.fullmatch(given) else None
+    return _traceparent(given) if given is not None else None
+
+
+def _traceparent(given: bytes) -> str | None:
+    """What version 00 knows of it: a later one may have more behind it (W3C Trace Context, 3.2.4)."""
+    found = _TRACEPARENT.fullmatch(given)
+    if found is None or (found[1] == b"00" and len(given) > _OF_VERSION_00):
+        return None
+    return "00" + found[2].decode("ascii")
 
 
 def told_back(headers: Headers, request_id: str) -> tuple[tuple[bytes, bytes], ...]:

@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from api.auth import Caller, Verifier
 from api.errors import Place, Problem, pointer, unavailable
 from api.ids import request_id_from
+from api.websocket import refuse
 from events.codec import TYPES
 from events.tasks import ended
 from projections.changes import PAGE, BadCursor, Batch, Change, Changes, Cursor, CursorAhead, Interest
@@ -157,7 +158,7 @@ class Live:
         try:
             caller = await self._shake_hands(scope)
         except Problem as problem:
-            await _deny(scope, send, problem, request_id)
+            await refuse(scope, send, problem, request_id)
             return
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         connection = Connection(self, receive, send, request_id)
@@ -570,16 +571,3 @@ def _too_large(most: int) -> Problem:
 def _reason(detail: str) -> str:
     """At most 123 bytes (RFC 6455, 5.5)."""
     return detail.encode()[:123].decode(errors="ignore")
-
-
-async def _deny(scope: Scope, send: Send, problem: Problem, request_id: str) -> None:
-    """Refuse the handshake with the problem; a server that cannot send one refuses with 403."""
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close"})
-        return
-
-    async def as_denial(message: MutableMapping[str, Any]) -> None:
-        await send({**message, "type": f"websocket.{message['type']}"})
-
-    await problem.answer(request_id).send(as_denial, [(b"request-id", request_id.encode())])
-    await asyncio.sleep(0)  # uvicorn takes the handshake for unfinished, and logs an error, until its socket is closed

@@ -30,6 +30,8 @@ ADVICE: dict[str, str] = {
     "internal-error": "This is our fault; the log has the error under the request_id. Trying again with the same "
     "Idempotency-Key is safe.",
     "not-ready": "The member `parts` says which part waits, and for what.",
+    "cors-refused": "The operator lists the origins whose pages may ask, in ORDERLOG_CORS_ORIGINS; the methods are GET, "
+    "POST, PUT and PATCH.",
     "bad-cursor": "Begin again without a cursor. One is good for the list, the filters and the caller that it was "
     "given for.",
     "stale-version": "Read the order again, decide again, and send If-Match with the version that you have seen.",
@@ -42,6 +44,7 @@ BY_STATUS: dict[int, str] = {
     403: "Ask as somebody who may.",
     404: "It is not there, or it is not yours to see.",
     405: "The header Allow names the methods that there are.",
+    408: "Send the request whole, at once. The connection is closed; nothing was done.",
     409: "The state of things does not allow it. `detail` and the further members say what is in the way, "
     "`allowed_commands` what may be done with an order now.",
     412: "What you have seen has changed. Read it again.",

@@ -12,8 +12,8 @@ from api.errors import Place, Problem, invalid, pointer
 from api.ids import is_visible_ascii
 
 LARGEST_BODY = 1_048_576
-_DRAINED = 32 * LARGEST_BODY
-"""So much of a body that is too large is read and dropped, so that the sender gets to read the answer."""
+MOST_UNWANTED = 32 * LARGEST_BODY
+"""So much of a body that nobody wants is read and dropped, so that the sender gets to read the answer."""
 
 LONGEST_KEY = 255
 LONGEST_NUMBER = 40
@@ -23,7 +23,13 @@ CLOSE = (b"connection", b"close")
 
 Headers = Mapping[bytes, bytes]
 
+_ONCE = (
+    b"host", b"authorization", b"idempotency-key", b"if-match", b"content-type", b"content-length", b"content-encoding",
+    b"consistency-token",
+)  # fmt: skip
+
 _decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 
 
 class Gone(Exception):
@@ -35,17 +41,22 @@ def single(given: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     headers = dict(given)
     if len(headers) < len(given):
         names = [name for name, _ in given]
-        for name in (b"authorization", b"idempotency-key", b"if-match", b"content-type", b"content-length"):
+        for name in _ONCE:
             if names.count(name) > 1:
                 raise Problem("bad-header", f"The header {name.decode().title()} is there more than once; send one.")
     return headers
 
 
 async def read_body(receive: Receive, headers: Headers) -> bytes:
-    """The whole body. Raises a `Problem` when it is larger than a mebibyte, however long it says it is; or `Gone`."""
+    """The whole body, as it was sent. Raises `Gone`, or a `Problem`.
+
+    It may have a mebibyte, however long it says it is, and must not be compressed.
+    """
+    if (encoding := headers.get(b"content-encoding", b"identity")) != b"identity":
+        raise _encoded(encoding)
     declared = headers.get(b"content-length")
     if declared is not None and int(declared) > LARGEST_BODY:
-        if b"expect" not in headers and int(declared) <= _DRAINED:
+        if b"expect" not in headers and int(declared) <= MOST_UNWANTED:
             await _drain(receive, 0)
         raise _too_large()
     message = await receive()
@@ -76,10 +87,16 @@ async def _rest_of_body(receive: Receive, message: Mapping[str, Any]) -> bytes:
 
 async def _drain(receive: Receive, size: int) -> None:
     more = True
-    while more and size <= _DRAINED:
+    while more and size <= MOST_UNWANTED:
         message = await receive()
         size += len(message.get("body", b""))
         more = message.get("more_body", False)
+
+
+def _encoded(encoding: bytes) -> Problem:
+    accepted = [(b"accept-encoding", b"identity"), CLOSE]  # RFC 9110, 15.5.16
+    detail = f"The body is sent as {encoding.decode('latin-1')!r}; send it as it is, without Content-Encoding."
+    return Problem("unsupported-media-type", detail, headers=accepted)
 
 
 def _too_large() -> Problem:
@@ -107,7 +124,28 @@ def json_object(body: bytes, content_type: bytes | None) -> dict[str, Any]:
         raise _too_deep() from None
     if type(fields) is not dict:
         raise Problem("not-json", "The body must be a JSON object, such as {}.")
+    if _encode(fields).count(b":") != body.count(b":") or b"\\u003" in body:
+        _check_names(body)
     return fields
+
+
+def _check_names(body: bytes) -> None:
+    """Read the body again, slowly: each name may be in an object once (RFC 8259, 4). Raises a `Problem`.
+
+    Only where that may be so: a name that was read twice and kept once has taken a colon with it.
+    """
+    repeated: list[str] = []
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
+            names = [name for name, _ in pairs]
+            repeated.extend(name for name in fields if names.count(name) > 1)
+        return fields
+
+    json.loads(body, object_pairs_hook=once)
+    if repeated:
+        raise invalid([Place("", f"has the name {name!r} twice in one object") for name in repeated])
 
 
 def _check_content_type(content_type: bytes | None) -> None:

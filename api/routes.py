@@ -139,7 +139,7 @@ def _after_products(scope: Scope) -> bytes:
 
 
 def _unquoted(text: bytes) -> str:
-    return unquote_to_bytes(text).decode("utf-8", "replace")
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")  # what is not UTF-8 is no SKU
 
 
 def methods_of(scope: Scope) -> set[str]:

@@ -4,26 +4,19 @@ uvicorn writes the head and the body of an answer apart, and each write costs mo
 """
 
 import asyncio
-from functools import partial
-from typing import Any, cast
-
-from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-
-from api import whole
-from api.errors import Problem
-from api.ids import new_request_id
-
-LARGEST_HEAD = 65_536
-"""Bytes of a request line and its headers that are waited for."""
+from typing import Any
 
 
 class Joined:
-    """A transport; what is not said here is the transport's own."""
+    """A transport; what is not said here is the transport's own.
 
-    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+    Closed, it is kept for `linger` seconds at most for a client that does not read what is still to be sent.
+    """
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop, linger: float) -> None:
         self._transport = transport
         self._loop = loop
+        self._linger = linger
         self._waiting: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -40,6 +33,8 @@ class Joined:
     def close(self) -> None:
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(self._linger, self._transport.abort)
 
     def write_eof(self) -> None:
         self._flush()
@@ -50,45 +45,3 @@ class Joined:
             data = b"".join(self._waiting)
             self._waiting.clear()
             self._transport.write(data)
-
-
-class Http(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, on such a transport; a WebSocket takes it over. What is not HTTP is answered a problem."""
-
-    _head = 0  # bytes so far of a head that has not ended
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(cast(asyncio.Transport, Joined(transport, self.loop)))
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.scope is None or (self.cycle is not None and self.cycle.scope is self.scope):
-            self._head = 0
-            return
-        self._head += len(data)
-        if self._head > LARGEST_HEAD and not self.transport.is_closing():
-            self._refuse(Problem("headers-too-large", f"Request line and headers may have {LARGEST_HEAD} bytes."))
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        if self.cycle is not None and self.cycle.scope is self.scope:
-            cast(Scope, self.scope)["extensions"] = {whole.EXTENSION: partial(whole.give, self.cycle)}
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(Problem("bad-request", msg))
-
-    def _refuse(self, problem: Problem) -> None:
-        """Answer and close; only close where another answer is under way, which this would be taken for a part of."""
-        if self.cycle is None or self.cycle.response_complete:
-            request_id = new_request_id()
-            answer = problem.answer(request_id)
-            headers = [
-                *self.server_state.default_headers,
-                *answer.headers,
-                (b"content-length", b"%d" % len(answer.body)),
-                (b"request-id", request_id.encode()),
-                (b"connection", b"close"),
-            ]
-            lines = [b"%b: %b\r\n" % header for header in headers]
-            self.transport.write(b"".join([STATUS_LINE[answer.status], *lines, b"\r\n", answer.body]))
-        self.transport.close()

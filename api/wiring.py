@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from api import shapes
 from api.accounts import Accounts
+from api.answers import SECURITY_HEADERS
 from api.app import create_app
 from api.auth import Verifier
 from api.automation import Automation
@@ -32,11 +33,12 @@ from api.measures import OfChecks, OfListeners, OfProjections, OfWrites, Operate
 from api.oidc import Jwks
 from api.parts import Check, Identity, Parts
 from api.passwords import Passwords
+from api.protocol import ClientLimits, within
 from api.settings import Settings, secret_key
 from api.sign_in import SignIn
 from api.standing import Standing
 from api.tokens import Tokens
-from api.transport import Http
+from api.websocket import WebSocket
 from commands.processor import Processor
 from events.log import Log
 from events.relay import Relay
@@ -53,14 +55,6 @@ from projections.worker import Worker
 
 GRACE = 3
 """Seconds that requests under way have to finish when the process is asked to stop."""
-
-SECURITY_HEADERS = [
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
-    ("referrer-policy", "no-referrer"),
-]
-"""Of every answer, the server's own included: it puts them in front of each without looking at it. Strict-Transport-
-Security is said by what ends TLS, which is not us."""
 
 log = structlog.get_logger()
 
@@ -357,13 +351,13 @@ def listen(settings: Settings, port: int, setting: str = "ORDERLOG_PORT") -> soc
     return listener
 
 
-def http_server(edge: Edge) -> Server:
+def http_server(edge: Edge, limits: ClientLimits = ClientLimits()) -> Server:  # noqa: B008  it is frozen
     return Server(
         uvicorn.Config(
             edge.app,
             loop="none",
-            http=Http,
-            ws="websockets-sansio",
+            http=within(limits),
+            ws=WebSocket,
             ws_per_message_deflate=False,
             ws_max_size=1024 * 1024,
             lifespan="off",
@@ -372,7 +366,7 @@ def http_server(edge: Edge) -> Server:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            headers=SECURITY_HEADERS,
+            headers=[(name.decode(), value.decode()) for name, value in SECURITY_HEADERS],
             backlog=4096,
             timeout_graceful_shutdown=GRACE,
         ),

@@ -12,7 +12,7 @@ import pytest
 from api.app import create_app
 from api.errors import PROBLEMS
 from api.problems import every_problem
-from api.transport import LARGEST_HEAD
+from api.protocol import LARGEST_HEAD
 from api.wiring import Edge as Served
 from api.wiring import http_server
 from commands.refusals import Refusal
