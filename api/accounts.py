@@ -10,6 +10,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from api.auth import LONGEST_SUBJECT, SCOPES, Role, Scope
 from api.passwords import LONGEST_PASSWORD, SHORTEST_PASSWORD, Passwords
@@ -96,7 +97,7 @@ class _Said(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-_CUSTOMERS = {
+_CUSTOMERS: JsonDict = {
     "if": {"properties": {"roles": {"contains": {"const": "customer"}}}},
     "then": {"required": ["customer_id"], "properties": {"customer_id": {"type": "string"}}},
     "else": {"properties": {"customer_id": {"type": "null"}}},

@@ -128,7 +128,9 @@ async def _serve_all(settings: Settings, listener: Any, url: str) -> None:
         async with wiring.until_asked_to_stop() as asked:
             operated = measures.operated(asked, events, worker, relay)
             async with wiring.http(settings, events, operated, projecting=True) as edge:
-                serving = wiring.serve(wiring.http_server(edge), listener, asked, settings.drain)
+                serving = wiring.serve(
+                    wiring.http_server(edge, wiring.client_limits(settings)), listener, asked, settings.drain
+                )
                 parts = [wiring.work(worker), *(work() for work in edge.work), *([relay.run()] if relay else [])]
                 await wiring.run_until(asked, *parts, serving=serving)
 
@@ -144,7 +146,9 @@ def api() -> None:
             wiring.until_asked_to_stop() as asked,
             wiring.http(settings, events, measures.operated(asked, events)) as edge,
         ):
-            serving = wiring.serve(wiring.http_server(edge), listener, asked, settings.drain)
+            serving = wiring.serve(
+                wiring.http_server(edge, wiring.client_limits(settings)), listener, asked, settings.drain
+            )
             await wiring.run_until(asked, *(work() for work in edge.work), serving=serving)
 
     with wiring.database(settings) as url, wiring.opened(url) as events:

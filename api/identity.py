@@ -13,7 +13,7 @@ from api.auth import must_write
 from api.errors import Place, Problem
 from api.issuing import Issuer, Operation, body, issuer, kept_by_nobody, said, sent
 from api.oauth import Refused, TokenAnswer
-from api.parts import Identity
+from api.parts import Identity, Parts
 from api.requests import single
 from api.sign_in import NotAccepted, TooEarly
 from api.tokens import LIFETIME
@@ -57,10 +57,20 @@ OPERATIONS: dict[str, Operation] = {
 async def token(request: Request, parts: Given) -> Response:
     """OAuth 2.0 (RFC 6749): the grants `password` and `client_credentials`. Errors are of its form and problems too."""
     try:
+        _count(request, parts)
         given = await _token(request, await issuer(parts))
     except Refused as refused:
         return sent(refused.answer(request.scope["request_id"]))
     return kept_by_nobody(given)
+
+
+def _count(request: Request, parts: Parts) -> None:
+    """Who has no token yet is known by its address only. Raises `Refused`."""
+    if parts.limits is not None and request.client is not None:
+        try:
+            parts.limits.take(f"\0{request.client.host}", request.scope["told"])
+        except Problem as problem:
+            raise Refused("temporarily_unavailable", problem.detail, problem.headers) from None
 
 
 async def _token(request: Request, identity: Identity) -> TokenAnswer:

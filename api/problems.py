@@ -30,7 +30,7 @@ ADVICE: dict[str, str] = {
     "internal-error": "This is our fault; the log has the error under the request_id. Trying again with the same "
     "Idempotency-Key is safe.",
     "not-ready": "The member `parts` says which part waits, and for what.",
-    "cors-refused": "The operator lists the origins whose pages may ask, in ORDERLOG_CORS_ORIGINS; the methods are GET, "
+    "cors-refused": "The operator lists the origins whose pages may ask in ORDERLOG_CORS_ORIGINS; the methods are GET, "
     "POST, PUT and PATCH.",
     "bad-cursor": "Begin again without a cursor. One is good for the list, the filters and the caller that it was "
     "given for.",

@@ -147,6 +147,9 @@ def methods_of(scope: Scope) -> set[str]:
     return {method for method in ("POST", "PUT") if route_of({**scope, "method": method}) is not None}
 
 
-def is_one_sku(scope: Scope) -> bool:
-    """Whether the path below the products is one step: the slash of a SKU is sent as %2F."""
-    return b"/" not in _after_products(scope)
+def sku_of(scope: Scope) -> str | None:
+    """The SKU in the path of a product, as text; its slashes are sent as %2F."""
+    if not scope["path"].startswith(_PRODUCTS):
+        return None
+    sku = _after_products(scope)
+    return _unquoted(sku) if sku and b"/" not in sku else None

@@ -117,6 +117,16 @@ class Settings(BaseSettings):
         str | None,
         Field(description="how many requests a caller may make of a process, such as 1000/1s or 600/m, or nothing"),
     ] = None
+    header_timeout: Annotated[
+        Duration, Field(description="how long a client may take to send a request's headers, such as 10s")
+    ] = timedelta(seconds=10)
+    body_timeout: Annotated[
+        Duration,
+        Field(description="how long a client may take to send a body, or to read nothing of an answer, such as 30s"),
+    ] = timedelta(seconds=30)
+    connections: Annotated[
+        int, Field(ge=1, le=1_000_000, description="how many connections a process serves at once, such as 10000")
+    ] = 10_000
     log_format: Annotated[Literal["console", "json"], Field(description="console or json")] = "console"
 
     @field_validator("cors_origins", mode="before")

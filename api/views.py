@@ -20,7 +20,7 @@ from api.own_writes import Own
 from api.parts import Parts
 from api.refusals import refused_read
 from api.requests import single
-from api.routes import is_one_sku
+from api.routes import sku_of
 from api.shapes import encode, order_view
 from commands.command import Reference, Sku
 from commands.order import Order, Status
@@ -182,17 +182,20 @@ async def products(wanted: Annotated[Wanted, Query()], caller: Reader, parts: Gi
 
 
 class _OneSku(APIRoute):
-    """The path is decoded when a route is chosen: a SKU with a slash looks like two steps, and so does a command."""
+    """The path is decoded before a route is chosen, and a SKU with a slash looks like a command: take it as it came."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, inner = super().matches(scope)
-        return (match, inner) if match is Match.NONE or is_one_sku(scope) else (Match.NONE, {})
+        sku = sku_of(scope)
+        if sku is None:
+            return Match.NONE, {}
+        match, inner = super().matches({**scope, "path": "/v1/products/sku"})
+        return match, {**inner, "path_params": {"sku": sku}}
 
 
 by_sku = APIRouter(route_class=_OneSku)
 
 
-@by_sku.get("/v1/products/{sku:path}", summary="A product and its stock", tags=["products"])
+@by_sku.get("/v1/products/{sku}", summary="A product and its stock", tags=["products"])
 async def product(sku: Sku, request: Request, caller: Reader, parts: Given, own: Own) -> Response:  # noqa: ARG001  who may
     await own.seen_by("stock_levels", stream=product_stream(sku))
     view = await parts.queries.product(sku)

@@ -38,7 +38,7 @@ class _Handshake(ServerProtocol):
         told = [*SECURITY_HEADERS, *answer.headers, (b"request-id", request_id.encode()), (b"connection", b"close")]
         headers = Headers([(name.decode(), value.decode()) for name, value in told])
         headers["Content-Length"] = str(len(answer.body))
-        return Response(answer.status, problem.title, headers, answer.body)
+        return Response(answer.status, HTTPStatus(answer.status).phrase, headers, answer.body)
 
 
 class WebSocket(WebSocketsSansIOProtocol):

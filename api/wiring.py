@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import gc
+import resource
 import signal
 import socket
 import sys
@@ -52,6 +53,9 @@ from projections.kafka_feed import KafkaFeed
 from projections.migrate import migrate
 from projections.queries import Queries
 from projections.worker import Worker
+
+OTHER_FILES = 200
+"""That a process has open besides the connections of clients."""
 
 GRACE = 3
 """Seconds that requests under way have to finish when the process is asked to stop."""
@@ -337,6 +341,7 @@ class Server(uvicorn.Server):
 
 def listen(settings: Settings, port: int, setting: str = "ORDERLOG_PORT") -> socket.socket:
     """The socket to serve on. Raises `CannotStart`, which names the port's setting, when the port is in use."""
+    _allow_files(2 * (settings.connections + OTHER_FILES))
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -349,6 +354,22 @@ def listen(settings: Settings, port: int, setting: str = "ORDERLOG_PORT") -> soc
             f"stop what listens there, or set {setting} to another port"
         ) from None
     return listener
+
+
+def _allow_files(wanted: int) -> None:
+    """As many open files as that, as far as the system lets us: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted // 2:
+            log.warning("ORDERLOG_CONNECTIONS asks for more files than may be open", open_files=allowed)
+
+
+def client_limits(settings: Settings) -> ClientLimits:
+    return ClientLimits(
+        settings.header_timeout.total_seconds(), settings.body_timeout.total_seconds(), settings.connections
+    )
 
 
 def http_server(edge: Edge, limits: ClientLimits = ClientLimits()) -> Server:  # noqa: B008  it is frozen

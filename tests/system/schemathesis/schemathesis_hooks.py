@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, MutableMapping
 from typing import Any
+from unicodedata import category
 from uuid import uuid4
 
 import schemathesis
@@ -20,17 +21,18 @@ phase, and sends one that breaks the pattern as a right one. What is sent instea
 
 
 @schemathesis.hook
-def before_call(_: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:  # noqa: ARG001
+def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:  # noqa: ARG001
     """Only of requests that shall be accepted: those that break a rule are sent as they are."""
     if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
     _mend_headers(case.headers or {}, keep_version=isinstance(case.meta.phase.data, CoveragePhaseData))
+    case.path_parameters = _mended(case.path_parameters)
     if isinstance(case.body, dict):
-        case.body = _with_integers(case.body)
+        case.body = body = _mended(case.body)
         if case.operation.definition.raw.get("operationId") == "placeOrder":
-            case.body.setdefault("customer_id", "alice")  # staff must say whose order it is
-        _each_once(case.body, "lines", _line)
-        _each_once(case.body, "prices", lambda price: price.get("currency"))
+            body.setdefault("customer_id", "alice")  # staff must say whose order it is
+        _each_once(body, "lines", _line)
+        _each_once(body, "prices", lambda price: price.get("currency"))
 
 
 def _mend_headers(headers: MutableMapping[str, str], *, keep_version: bool) -> None:
@@ -43,13 +45,15 @@ def _mend_headers(headers: MutableMapping[str, str], *, keep_version: bool) -> N
             headers[name] = right
 
 
-def _with_integers(value: Json) -> Json:
-    """JSON Schema calls 1.0 an integer, and an amount of money is none to us when it has a point."""
+def _mended(value: Json) -> Json:
+    """JSON Schema calls 1.0 an integer, as we do not, and knows letters that this Python's Unicode does not."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
+    if isinstance(value, str):
+        return "".join("0" if category(letter) == "Cn" else letter for letter in value)
     if isinstance(value, dict):
-        return {name: _with_integers(inner) for name, inner in value.items()}
-    return [_with_integers(inner) for inner in value] if isinstance(value, list) else value
+        return {_mended(name): _mended(inner) for name, inner in value.items()}
+    return [_mended(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _line(line: dict[str, Json]) -> object:
