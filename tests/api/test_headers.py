@@ -119,7 +119,9 @@ async def test_a_page_that_is_not_on_the_list_may_not(shop: Edge, origin: str) -
     asked = await shop.client.options("/v1/orders", headers=preflight(origin))
     read = await shop.get("/v1/orders", by=ALICE, origin=origin)
 
-    assert asked.status_code == 400
+    assert (asked.status_code, asked.json()["code"]) == (400, "cors-refused")
+    assert asked.headers["content-type"] == "application/problem+json"
+    assert asked.headers["request-id"] == asked.json()["request_id"]
     for answer in (asked, read):
         assert "access-control-allow-origin" not in answer.headers
 

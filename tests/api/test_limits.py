@@ -1,13 +1,17 @@
 """A caller that asks too much is told to wait, and how much is left; the others are served."""
 
 import asyncio
+import json
 from uuid import uuid4
 
 import pytest
 
 from api.errors import Problem
 from api.limits import Limits, Quota
+from commands.processor import Processor
+from events.log import Log
 from tests.api.edge import ALICE, BOB, Edge, an_edge, an_order
+from tests.api.wire import serving
 
 
 class Clock:
@@ -115,3 +119,24 @@ async def test_without_a_limit_nothing_is_told(edge: Edge) -> None:
     answer = await edge.get(f"/v1/orders/{uuid4()}")
 
     assert "ratelimit" not in answer.headers
+
+
+async def test_who_asks_for_tokens_is_counted_by_address(database_url: str) -> None:
+    form = {"grant_type": "password", "username": "nobody", "password": "correct horse battery staple"}
+    async with an_edge(database_url, limits=Limits(Quota(2, 3_600))) as edge:
+        answers = [await edge.client.post("/v1/auth/token", data=form | {"username": name}) for name in "abc"]
+
+        assert [one.status_code for one in answers] == [400, 400, 429]
+        assert answers[0].headers["ratelimit"] == '"caller";r=1;t=1800'
+        assert (answers[2].json()["error"], answers[2].headers["retry-after"]) == ("temporarily_unavailable", "1800")
+        assert (await edge.get("/v1/orders", by=ALICE)).status_code == 200
+
+
+async def test_when_too_many_commands_wait_the_next_is_told_to_come_again(database_url: str) -> None:
+    full = Processor(Log(database_url), queue=0)
+    async with an_edge(database_url, processor=full) as edge, serving(edge) as port:
+        answer = await port.one(port.order(body=json.dumps(an_order()).encode()))
+        assert (await edge.get("/v1/orders", by=ALICE)).status_code == 200
+
+    assert answer is not None
+    assert (answer.status, answer.problem["code"], answer.header("retry-after")) == (503, "busy", "1")
