@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import closing
 from uuid import uuid4
 
 import pytest
@@ -133,10 +134,11 @@ async def test_who_asks_for_tokens_is_counted_by_address(database_url: str) -> N
 
 
 async def test_when_too_many_commands_wait_the_next_is_told_to_come_again(database_url: str) -> None:
-    full = Processor(Log(database_url), queue=0)
-    async with an_edge(database_url, processor=full) as edge, serving(edge) as port:
-        answer = await port.one(port.order(body=json.dumps(an_order()).encode()))
-        assert (await edge.get("/v1/orders", by=ALICE)).status_code == 200
+    with closing(Log(database_url)) as log:
+        full = Processor(log, queue=0)
+        async with an_edge(database_url, processor=full) as edge, serving(edge) as port:
+            answer = await port.one(port.order(body=json.dumps(an_order()).encode()))
+            assert (await edge.get("/v1/orders", by=ALICE)).status_code == 200
 
     assert answer is not None
     assert (answer.status, answer.problem["code"], answer.header("retry-after")) == (503, "busy", "1")

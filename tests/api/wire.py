@@ -116,6 +116,8 @@ async def serving(edge: Edge, limits: ClientLimits | None = None) -> AsyncIterat
         listening.bind(("127.0.0.1", 0))
         server = http_server(Served(create_app(edge.parts)), limits or ClientLimits())
         running = asyncio.create_task(server.serve([listening]))
+        while not server.started:  # noqa: ASYNC110  the server offers no event to wait for
+            await asyncio.sleep(0.01)
         port = Port(listening.getsockname()[1])
         port.token = f"Authorization: {edge.bearer(ALICE)['authorization']}".encode()
         yield port

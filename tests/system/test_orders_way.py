@@ -15,6 +15,7 @@ from tests.system.clients import Caller, Json, eur
 from tests.system.conftest import DISTRIBUTED, EMBEDDED
 from tests.system.installation import Installation
 from tests.system.topics import assert_each_stream_counts_from_one, messages
+from tests.texts import HOSTILE
 
 
 class People:
@@ -248,3 +249,25 @@ def total(report: Json) -> tuple[int, int, int]:
         sum(item["units"] for item in of_euros),
         sum(item["gross"] for item in of_euros),
     )
+
+
+async def test_hostile_text_comes_through_the_log_the_topics_and_the_views_as_it_is(
+    people: People, installation: Installation
+) -> None:
+    sku = await a_cup_in_stock(people.staff)
+    orders = {}
+    async with people.staff.listening() as listener:
+        for text in HOSTILE.values():
+            said = {"customer_id": text, "external_reference": text, "metadata": {text: text}}
+            order = await people.staff.asked("/v1/orders", an_order(sku, **said))
+            orders[order["order_id"]] = text
+            assert (await listener.hears())["order"] == order
+            assert {name: order[name] for name in said} == said
+    for order_id, text in orders.items():
+        history = await people.staff.sees(f"/v1/orders/{order_id}/events", lambda seen: bool(seen["items"]))
+        assert history["items"][0]["data"]["metadata"] == {text: text}
+        await people.staff.sees("/v1/orders", lambda seen, one=order_id: one in ids(seen), customer_id=text)
+    if installation.bootstrap_servers is not None:
+        rows = len(await asyncio.to_thread(installation.log))
+        told = {one.key: one.value for one in await asyncio.to_thread(messages, installation.bootstrap_servers, rows)}
+        assert {one: told[one]["customer_id"] for one in orders} == orders
