@@ -29,8 +29,9 @@ class Answer:
         self.body = body
 
     def header(self, name: str) -> str | None:
-        (value,) = [value for one, value in self.headers if one == name] or [None]
-        return value
+        values = [value for one, value in self.headers if one == name]
+        assert len(values) < 2, f"{name} is there twice"
+        return values[0] if values else None
 
     @property
     def problem(self) -> Any:

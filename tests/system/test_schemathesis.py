@@ -16,7 +16,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.system.installation import Installation, a_home, embedded, until
+from tests.system.installation import Installation, a_home, embedded, until, whole_log
 
 HERE = Path(__file__).with_name("schemathesis")
 EXAMPLES = os.environ.get("ORDERLOG_TEST_EXAMPLES", "4")
@@ -61,9 +61,10 @@ def test_the_served_document_says_what_is_taken_and_answered(shop: Installation,
 
 
 def test_what_it_did_to_orders_is_in_the_log_and_stopped_no_projection(shop: Installation) -> None:
-    done = {row[3] for row in shop.log()}
+    url = shop.database_url()
+    done = {row[3] for row in whole_log(url)}
     until(lambda: httpx.get(f"{shop.urls[0]}/readyz", trust_env=False).status_code == 200)
-    with psycopg.connect(shop.database_url()) as database:
+    with psycopg.connect(url) as database:
         parked = database.execute(PARKED).fetchall()
 
     assert "orderlog.order.placed.v1" in done
