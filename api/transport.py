@@ -44,4 +44,5 @@ class Joined:
         if self._waiting:
             data = b"".join(self._waiting)
             self._waiting.clear()
-            self._transport.write(data)
+            if not self._transport.is_closing():  # the client may have gone meanwhile
+                self._transport.write(data)
