@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.app import create_app
-from api.transport import Http
+from api.protocol import Http
 from api.whole import give
 from tests.api.edge import ALICE, Edge, an_edge, an_order
 from tests.services.postgres import Postgres
