@@ -164,14 +164,20 @@ class Http(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer and close; only close where another answer is under way, which this would be taken for a part of."""
-        if self._is_answering() and self.cycle.scope is self.scope and not self.pipeline:
-            self.cycle.disconnected = True  # whoever waits for the rest of this one's body need not answer any more
+        """Answer and close. What was asked whole before that is answered in its place, and last."""
+        if self.transport.is_closing():
+            return
+        if not self._is_answering():
+            self._write(problem)
+        elif self._whole is self.scope or self.cycle.scope is not self.scope:
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        elif not self.pipeline:
+            self.cycle.disconnected = True  # who waits for the rest of this one's body need not answer any more
             self.cycle.message_event.set()
             if not self.cycle.response_started:
                 self._write(problem)
-        elif not self._is_answering():
-            self._write(problem)
         self.transport.close()
 
     def _write(self, problem: Problem) -> None:

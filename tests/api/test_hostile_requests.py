@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.api.edge import Edge
+from tests.api.edge import Edge, an_order
 from tests.api.wire import JSON, Port, serving
 
 GET = b"GET /v1/orders HTTP/1.1"
@@ -138,6 +138,18 @@ async def test_requests_that_come_at_once_are_answered_one_after_another(port: P
         answers = [await wire.answer() for _ in range(21)]
 
     assert [one and one.status for one in answers] == [200] * 20 + [404]
+
+
+async def test_what_is_wrong_behind_a_command_does_not_cost_its_answer(edge: Edge, port: Port) -> None:
+    await edge.listed()
+    for number, wrong in enumerate((b"\0", b"GARBAGE\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 200_000)):
+        body = json.dumps(an_order(external_reference=f"{number}")).encode()
+        async with port.wire() as wire:
+            await wire.send(port.order(body=body).replace(b": k", b": %d" % number) + wrong)
+            answer, more = await wire.answer(), await wire.answer()
+        assert answer is not None
+        assert (answer.status, more) == (201, None), wrong
+        assert await port.serves()
 
 
 async def test_another_protocol_is_not_spoken_and_nothing_is_smuggled_behind_the_wish_for_it(port: Port) -> None:

@@ -82,6 +82,8 @@ def test_the_names_of_the_test_suite_are_left_alone(monkeypatch: pytest.MonkeyPa
         ({"ORDERLOG_XYZZY": "1"}, ["ORDERLOG_XYZZY", "the settings are ORDERLOG_HOST, ORDERLOG_PORT"]),
         ({"ORDERLOG_PORT": "eighty"}, ["ORDERLOG_PORT", "valid integer", "0 to 65535"]),
         ({"ORDERLOG_PORT": "70000"}, ["ORDERLOG_PORT", "65535"]),
+        ({"ORDERLOG_HEADER_TIMEOUT": "soon"}, ["ORDERLOG_HEADER_TIMEOUT", "'soon' is not a time", "such as 10s"]),
+        ({"ORDERLOG_CONNECTIONS": "0"}, ["ORDERLOG_CONNECTIONS", "greater than or equal to 1", "10000"]),
         ({"ORDERLOG_RATE_LIMIT": "many"}, ["ORDERLOG_RATE_LIMIT", "'many' is not a number", "1000/1s"]),
         ({"ORDERLOG_DRAIN": "-1"}, ["ORDERLOG_DRAIN", "0 to 300"]),
         ({"ORDERLOG_LOG_FORMAT": "xml"}, ["ORDERLOG_LOG_FORMAT", "console or json"]),

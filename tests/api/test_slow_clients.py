@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from api.protocol import ClientLimits
+from api.settings import Settings, duration
+from api.wiring import client_limits
 from tests.api.edge import Edge
 from tests.api.wire import PATIENCE, Port, Wire, serving
 
@@ -137,6 +139,12 @@ async def test_one_connection_too_many_is_told_so_and_the_process_still_lives(po
     assert (refused.status, refused.problem["code"]) == (503, "busy")
     assert (refused.header("retry-after"), refused.header("connection")) == ("2", "close")
     await until_served(port)
+
+
+def test_the_limits_are_those_that_are_set() -> None:
+    settings = Settings(header_timeout=duration("3s"), body_timeout=duration("2m"), connections=7)
+
+    assert client_limits(settings) == ClientLimits(head=3, body=120, connections=7)
 
 
 async def until_served(port: Port) -> None:

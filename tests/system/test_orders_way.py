@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
@@ -254,10 +255,11 @@ def total(report: Json) -> tuple[int, int, int]:
 async def test_hostile_text_comes_through_the_log_the_topics_and_the_views_as_it_is(
     people: People, installation: Installation
 ) -> None:
-    sku = await a_cup_in_stock(people.staff)
+    sku = f"🦄/ß?# {uuid4().hex[:8]}"
     orders = {}
     async with people.staff.listening() as listener:
         for text in HOSTILE.values():
+            await people.staff.put(f"/v1/products/{quote(sku, safe='')}", {"name": text, "prices": [eur(1)]})
             said: Json = {"customer_id": text, "external_reference": text, "metadata": {text: text}}
             order = await people.staff.asked("/v1/orders", an_order(sku, **said))
             orders[order["order_id"]] = text
@@ -272,3 +274,4 @@ async def test_hostile_text_comes_through_the_log_the_topics_and_the_views_as_it
         rows = len(await asyncio.to_thread(installation.log))
         told = {one.key: one.value for one in await asyncio.to_thread(messages, installation.bootstrap_servers, rows)}
         assert {one: told[one]["customer_id"] for one in orders} == orders
+        assert told[sku]["name"] == text
