@@ -124,8 +124,11 @@ def json_object(body: bytes, content_type: bytes | None) -> dict[str, Any]:
         raise _too_deep() from None
     if type(fields) is not dict:
         raise Problem("not-json", "The body must be a JSON object, such as {}.")
-    if _encode(fields).count(b":") != body.count(b":") or b"\\u003" in body:
-        _check_names(body)
+    try:
+        if _encode(fields).count(b":") != body.count(b":") or b"\\u003" in body:
+            _check_names(body)
+    except RecursionError:
+        raise _too_deep() from None
     return fields
 
 
@@ -143,7 +146,7 @@ def _check_names(body: bytes) -> None:
             repeated.extend(name for name in fields if names.count(name) > 1)
         return fields
 
-    json.loads(body, object_pairs_hook=once)
+    json.loads(body, object_pairs_hook=once, parse_int=len, parse_float=len)
     if repeated:
         raise invalid([Place("", f"has the name {name!r} twice in one object") for name in repeated])
 

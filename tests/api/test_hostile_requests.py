@@ -80,6 +80,8 @@ REFUSED: dict[str, tuple[tuple[bytes, ...], bytes, int, str]] = {
     "nothing": ((), b"", 422, "invalid-request"),
     "a name twice": ((), b'{"currency": "EUR", "currency": "USD"}', 422, "invalid-request"),
     "a name twice, escaped": ((), b'{"currency": "EUR", "\\u0063urrency": "U:D"}', 422, "invalid-request"),
+    "a name twice, and 4,400 digits": ((), b'{"a": %s, "a": 1}' % (b"9" * 4_400), 422, "invalid-request"),
+    "a colon, and 1,000 levels": ((), b'{"a": ":", "b": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", 400, "not-json"),
     "a name twice, hidden": ((), b'{"metadata": {"a": "b", "a": "\\u003a"}}', 422, "invalid-request"),
 }
 

@@ -19,7 +19,7 @@ import pytest
 from tests.system.installation import Installation, a_home, embedded, until, whole_log
 
 HERE = Path(__file__).with_name("schemathesis")
-EXAMPLES = os.environ.get("ORDERLOG_TEST_EXAMPLES", "4")
+EXAMPLES = os.environ.get("ORDERLOG_TEST_EXAMPLES", "3")
 SECONDS = os.environ.get("ORDERLOG_TEST_SECONDS")
 SEED = os.environ.get("ORDERLOG_TEST_SEED", str(random.randrange(10**6)))
 
