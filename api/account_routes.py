@@ -18,7 +18,7 @@ from api.accounts import (
 )
 from api.auth import Caller, must_write
 from api.errors import Place, Problem, invalid
-from api.issuing import Issuer, Operation, kept_by_nobody, said
+from api.issuing import CHANGES, LOOKS, Issuer, Operation, kept_by_nobody, said
 from api.listing import Wanted
 from api.parts import Identity, Parts
 from api.views import Bearer, Given
@@ -56,15 +56,15 @@ class ClientPage(msgspec.Struct, frozen=True):
 
 
 OPERATIONS: dict[str, Operation] = {
-    "users": Operation(UserPage, problems=(400, 401, 403, 404, 422, 503)),
-    "user": Operation(UserView, problems=(401, 403, 404, 422, 503)),
-    "add_user": Operation(UserView, NewUser, 201, (400, 401, 403, 404, 409, 413, 415, 422, 503)),
+    "users": Operation(UserPage, problems=(*LOOKS, "bad-cursor")),
+    "user": Operation(UserView, problems=LOOKS),
+    "add_user": Operation(UserView, NewUser, 201, (*CHANGES, "account-exists")),
     "change_user": Operation(UserView, UserChange),
-    "clients": Operation(ClientPage, problems=(400, 401, 403, 404, 422, 503)),
-    "client": Operation(ClientView, problems=(401, 403, 404, 422, 503)),
-    "add_client": Operation(ClientView, NewClient, 201, (400, 401, 403, 404, 409, 413, 415, 422, 503)),
+    "clients": Operation(ClientPage, problems=(*LOOKS, "bad-cursor")),
+    "client": Operation(ClientView, problems=LOOKS),
+    "add_client": Operation(ClientView, NewClient, 201, (*CHANGES, "account-exists")),
     "change_client": Operation(ClientView, ClientChange),
-    "new_secret": Operation(ClientView, problems=(401, 403, 404, 422, 503)),
+    "new_secret": Operation(ClientView, problems=(*LOOKS, "insufficient-scope")),
 }
 """Name of a route to what it takes and answers, for the OpenAPI document."""
 
@@ -93,12 +93,14 @@ Named = Annotated[str, Path(min_length=1, max_length=100, pattern=r"^[^\x00]*$")
 
 @router.get("/v1/auth/users", summary="The users, by name", tags=["auth"], dependencies=[ADMIN])
 async def users(wanted: Annotated[Wanted, Query()], parts: Given, identity: Issuer) -> Response:
+    """Those that are not active too. Admins only."""
     found, more = await _page("user", wanted, parts, identity)
     return kept_by_nobody(UserPage([user_view(one) for one in found], more))
 
 
 @router.get("/v1/auth/users/{name}", summary="A user", tags=["auth"], dependencies=[ADMIN])
 async def user(name: Named, identity: Issuer) -> Response:
+    """Admins only."""
     return kept_by_nobody(user_view(await _found("user", name, identity)))
 
 
@@ -124,12 +126,14 @@ async def change_user(name: Named, request: Request, by: ChangingAdmin, identity
 
 @router.get("/v1/auth/clients", summary="The machine clients, by name", tags=["auth"], dependencies=[ADMIN])
 async def clients(wanted: Annotated[Wanted, Query()], parts: Given, identity: Issuer) -> Response:
+    """Those that are not active too. Admins only."""
     found, more = await _page("client", wanted, parts, identity)
     return kept_by_nobody(ClientPage([_client_view(one) for one in found], more))
 
 
 @router.get("/v1/auth/clients/{name}", summary="A machine client", tags=["auth"], dependencies=[ADMIN])
 async def client(name: Named, identity: Issuer) -> Response:
+    """Without its secret, which nobody can read again. Admins only."""
     return kept_by_nobody(_client_view(await _found("client", name, identity)))
 
 

@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 
 from api.auth import LONGEST_SUBJECT, SCOPES, Role, Scope
 from api.passwords import LONGEST_PASSWORD, SHORTEST_PASSWORD, Passwords
-from commands.command import PRINTABLE, Reference
+from commands.command import UNPRINTABLE, Reference
 
 Kind = Literal["user", "client"]
 
@@ -88,7 +88,8 @@ Password = Annotated[
 Roles = Annotated[list[Role], Field(min_length=1, max_length=len(get_args(Role)))]
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES))]
 CustomerId = Annotated[
-    Annotated[Reference, AfterValidator(_printable), Field(json_schema_extra={"pattern": f"^[{PRINTABLE} ]*$"})] | None,
+    Annotated[Reference, AfterValidator(_printable), Field(json_schema_extra={"pattern": f"^[^{UNPRINTABLE}]*$"})]
+    | None,
     Field(description="whose orders: with the role customer, and with no other", max_length=LONGEST_SUBJECT),
 ]
 

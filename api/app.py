@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -14,15 +13,18 @@ from starlette.types import ASGIApp
 from api import batch, identity, views
 from api.cors import Cors
 from api.errors import TYPES, Problem
-from api.exchanges import Exchanges, as_response
+from api.exchanges import WITHOUT_HEAD, Exchanges, as_response
 from api.health import measured
 from api.metrics import Requests, exposition
-from api.openapi import document
+from api.openapi import served
 from api.orders import Commands
 from api.page import DOCS
 from api.parts import Parts
 from api.problems import problem_list, problem_page
 from api.routes import methods_of
+
+METHODS = {method: method for method in ("GET", "POST", "PUT", "PATCH", "DELETE")} | {"HEAD": "GET"}
+"""The methods that a route may have, and as which each is answered."""
 
 PAGE_POLICY = "default-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """What our pages may do in a browser: nothing but show themselves and read from here."""
@@ -53,7 +55,7 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> Fas
     app.include_router(views.router)
     app.include_router(batch.router)
     app.include_router(identity.router)
-    described = msgspec.json.encode(document(app.routes))
+    described = served()  # now: it takes too long to be made while others wait for their answers
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
@@ -84,6 +86,7 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 
 def _read_methods(request: Request) -> set[str]:
-    asked = [(method, {**request.scope, "method": method}) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+    asked = [(method, {**request.scope, "method": answered_as}) for method, answered_as in METHODS.items()]
     routes = request.app.routes
-    return {method for method, scope in asked if any(one.matches(scope)[0] is Match.FULL for one in routes)}
+    found = {method for method, scope in asked if any(one.matches(scope)[0] is Match.FULL for one in routes)}
+    return found - {"HEAD"} if request.url.path in WITHOUT_HEAD else found

@@ -16,6 +16,7 @@ from api import answers, consistency, ids
 from api.answers import JSON, Answer, Headers
 from api.auth import Caller, must_write
 from api.batch_shapes import Batch, BatchAnswer, BatchItem, BatchResult
+from api.documented import BEARER, BODY
 from api.errors import Place, Problem, invalid, places
 from api.issuing import Operation, body, sent
 from api.orders import NOT_TAKEN, must_be_allowed, not_taken, outcome_of, request_for
@@ -33,7 +34,10 @@ TURN = 25
 router = APIRouter()
 
 
-OPERATIONS = {"batch": Operation(BatchAnswer, Batch, 207, (400, 401, 403, 413, 415, 422, 429, 500, 503))}
+PROBLEMS = (*BEARER, *BODY, "forbidden", "insufficient-scope", "busy", "unavailable")
+"""Of the batch itself; its items' are in their results."""
+
+OPERATIONS = {"batch": Operation(BatchAnswer, Batch, 207, PROBLEMS)}
 """Name of the route to what it takes and answers, for the OpenAPI document."""
 
 

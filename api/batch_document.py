@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from api.answer_examples import batch_answers
 from api.examples import BATCHES
 from api.routes import ON_ORDER, PLACE
 
@@ -30,8 +31,13 @@ def complete(operation: Json, schemas: dict[str, Json]) -> None:
     )
     content = operation["requestBody"]["content"]["application/json"]
     content["examples"] = {f"example {number}": {"value": value} for number, value in enumerate(BATCHES, 1)}
-    operation["responses"]["207"]["headers"] = {
-        "Consistency-Token": {"description": "includes every write of the batch", "schema": {"type": "string"}}
+    answered = operation["responses"]["207"]
+    answered["content"]["application/json"]["examples"] = {
+        f"example {number}": {"value": value} for number, value in enumerate(batch_answers(), 1)
+    }
+    answered["headers"]["Consistency-Token"] = {
+        "description": "includes every write of the batch",
+        "schema": {"type": "string"},
     }
     operation.setdefault("parameters", []).append(
         {

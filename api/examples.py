@@ -3,6 +3,7 @@
 The facts are not written down a second time: they are what the commands decide.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -41,6 +42,7 @@ from commands.order import (
     VoidAuthorization,
 )
 from commands.product import AdjustStock, AnyProductCommand, ListProduct, Product, ReceiveStock
+from events.envelope import Event
 from events.numbers import KEY_BYTES, Numbers
 from events.order import OrderEvent
 
@@ -179,35 +181,72 @@ def bodies_of(command: type[Command]) -> list[Json]:
     return [one.body for story in everything for one in story if one.command is command]
 
 
+class Step(msgspec.Struct, frozen=True):
+    """What an example came to."""
+
+    command: Command
+    facts: tuple[Event, ...]  # of the command's own stream
+    state: orders.Order | Product
+    version: int  # of it
+
+
 @cache
-def facts() -> tuple[OrderEvent, ...]:
-    """All that happens to the example orders, order after order."""
+def steps() -> tuple[Step, ...]:
+    """All the examples, decided one after another: the catalogue's, then order after order."""
     return tuple(_decided())
 
 
-def _decided() -> Iterator[OrderEvent]:
-    shelf = {sku: _listed(sku, story) for sku, story in CATALOGUE.items()}
+@cache
+def batched_steps() -> tuple[Step, ...]:
+    """What the commands of the batches come to, one after another."""
+    shelf: dict[str, Product] = {}
+    for sku, story in CATALOGUE.items():
+        deque(_listed(sku, story, shelf), maxlen=0)
+    items = [item for batch in BATCHES for item in batch["items"]]
+    story = tuple(Example(_BY_NAME[item["command"]], item.get("body", {})) for item in items)
+    return tuple(_lived(UUID(_BATCHED), story, shelf, Numbers(bytes(KEY_BYTES)).number(3)))
+
+
+_BY_NAME: Mapping[str, type[Command]] = {name: command for command, name in orders.NAMES.items()} | {
+    "place": PlaceOrder  # a new one: none of these batches places a draft
+}
+
+
+def facts() -> tuple[OrderEvent, ...]:
+    """All that happens to the example orders, order after order."""
+    return tuple(fact for step in steps() for fact in step.facts if isinstance(fact, OrderEvent))
+
+
+def _decided() -> Iterator[Step]:
+    shelf: dict[str, Product] = {}
+    for sku, story in CATALOGUE.items():
+        yield from _listed(sku, story, shelf)
     numbers = Numbers(bytes(KEY_BYTES))
     for place, (order_id, story) in enumerate(ORDERS.items(), 1):
-        order: orders.Order | None = None
-        for minute, example in enumerate(story):
-            at = BEGIN + timedelta(minutes=minute)
-            command = example.command.model_validate({"order_id": order_id, "at": at} | example.body)
-            decision = orders.decide(cast(AnyOrderCommand, command), order, shelf, numbers.number(place))
-            for fact in decision.order:
-                order = orders.evolve(order, fact)
-                yield fact
-            for sku, moves in decision.products.items():
-                for move in moves:
-                    shelf[sku] = products.evolve(shelf[sku], move)
+        yield from _lived(order_id, story, shelf, numbers.number(place))
 
 
-def _listed(sku: str, story: tuple[Example, ...]) -> Product:
-    product: Product | None = None
-    for example in story:
+def _listed(sku: str, story: tuple[Example, ...], shelf: dict[str, Product]) -> Iterator[Step]:
+    for version, example in enumerate(story, 1):
         command = example.command.model_validate({"sku": sku, "at": BEGIN} | example.body)
-        fact = products.decide(cast(AnyProductCommand, command), product)
+        fact = products.decide(cast(AnyProductCommand, command), shelf.get(sku))
         assert fact is not None
-        product = products.evolve(product, fact)
-    assert product is not None
-    return product
+        shelf[sku] = products.evolve(shelf.get(sku), fact)
+        yield Step(command, (fact,), shelf[sku], version)
+
+
+def _lived(order_id: UUID, story: tuple[Example, ...], shelf: dict[str, Product], number: str) -> Iterator[Step]:
+    order: orders.Order | None = None
+    version = 0
+    for minute, example in enumerate(story):
+        at = BEGIN + timedelta(minutes=minute)
+        command = example.command.model_validate({"order_id": order_id, "at": at} | example.body)
+        decision = orders.decide(cast(AnyOrderCommand, command), order, shelf, number)
+        for fact in decision.order:
+            order = orders.evolve(order, fact)
+            version += 1
+        for sku, moves in decision.products.items():
+            for move in moves:
+                shelf[sku] = products.evolve(shelf[sku], move)
+        assert order is not None
+        yield Step(command, decision.order, order, version)

@@ -19,6 +19,9 @@ from api.ids import request_id_from, told_back
 from api.metrics import Requests
 from events.log import LogUnavailable
 
+WITHOUT_HEAD = frozenset({"/v1/events"})
+"""Streams: they have no end that a head could wait for."""
+
 log = structlog.get_logger()
 
 _BY_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported-media-type"}
@@ -81,6 +84,9 @@ class Exchanges:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD" and scope["path"] not in WITHOUT_HEAD:
+            # RFC 9110, 9.3.2: as GET; the server leaves the content away.
+            scope = {**scope, "method": "GET"}
         begun = perf_counter()
         status = 0
         given = dict(scope["headers"])

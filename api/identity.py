@@ -10,8 +10,9 @@ from api import account_routes, oauth
 from api.account_routes import UserView, user_view
 from api.accounts import Account, Password, UserChange
 from api.auth import must_write
+from api.documented import ANY
 from api.errors import Place, Problem
-from api.issuing import Issuer, Operation, body, issuer, kept_by_nobody, said, sent
+from api.issuing import CHANGES, Issuer, Operation, body, issuer, kept_by_nobody, said, sent
 from api.oauth import Refused, TokenAnswer
 from api.parts import Identity, Parts
 from api.requests import single
@@ -43,8 +44,10 @@ class TokenRequest(BaseModel):
 
 
 OPERATIONS: dict[str, Operation] = {
-    "token": Operation(TokenAnswer, TokenRequest, problems=(404, 413, 503)),
-    "password": Operation(UserView, PasswordChange, problems=(400, 401, 403, 404, 413, 415, 422, 429, 503)),
+    "token": Operation(
+        TokenAnswer, TokenRequest, problems=(*ANY, "bad-header", "not-found", "too-large", "unavailable")
+    ),
+    "password": Operation(UserView, PasswordChange, problems=(*CHANGES, "too-many-attempts")),
     **account_routes.OPERATIONS,
 }
 """Name of a route to what it takes and answers, for the OpenAPI document."""

@@ -7,6 +7,7 @@ from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from api.answers import JSON, Answer, Headers
+from api.documented import BEARER, BODY, Codes
 from api.errors import Problem, invalid, places
 from api.oauth import NOT_KEPT
 from api.parts import Identity
@@ -16,6 +17,10 @@ from api.views import Given
 
 M = TypeVar("M", bound=BaseModel)
 
+LOOKS: Codes = (*BEARER, "forbidden", "not-found", "invalid-request", "unavailable")
+CHANGES: Codes = (*LOOKS, *BODY, "insufficient-scope")
+"""The problems of the routes that look at accounts, and of those that change them."""
+
 
 class Operation(msgspec.Struct, frozen=True):
     """What the framework does not know of a route."""
@@ -23,7 +28,7 @@ class Operation(msgspec.Struct, frozen=True):
     answer: type[msgspec.Struct]
     said: type[BaseModel] | None = None
     success: int = 200
-    problems: tuple[int, ...] = (400, 401, 403, 404, 413, 415, 422, 503)
+    problems: Codes = CHANGES
 
 
 async def issuer(parts: Given) -> Identity:

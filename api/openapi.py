@@ -2,179 +2,132 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from inspect import cleandoc
 from typing import Any
 
 import msgspec
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
-from starlette.routing import BaseRoute
 
-from api import batch, batch_document, identity
+from api import batch, batch_document, identity, views
+from api.account_examples import answers_of_route, bodies_of_route
+from api.answer_examples import answer_of, read_answers
 from api.answers import JSON
-from api.errors import PROBLEMS, Place
-from api.examples import bodies_of, facts
+from api.documented import PARAMETERS, READS, TAGS, codes_of, responses, token_errors
+from api.documented_headers import HEADERS, IF_NONE_MATCH, TAGGED, asked_of, told_by_command, told_by_read
+from api.documented_pages import page_paths
+from api.documented_shapes import OPERATIONS, SCHEMAS, shapes_of, token_error
+from api.examples import bodies_of
 from api.issuing import Operation
-from api.oauth import FORM, TITLES
-from api.refusals import STATUS
+from api.oauth import FORM
+from api.problem_examples import problem_example
 from api.routes import LIST, PLACE, ROUTES, Route
 from api.views import ANSWERS
 from commands.command import Sku
 from commands.order import AmendOrder, PlaceOrder
-from events.order import OrderEvent
 from projections.shapes import OrderView, ProductView
 
 Json = dict[str, Any]
 
-OPERATIONS = identity.OPERATIONS | batch.OPERATIONS
+VERSION = "1.0.0"
+"""Of the interface (semantic versioning): a change that can break a client counts the first number up."""
 
-VERSION = "1"
-_SCHEMAS = "#/components/schemas/"
 _OPEN = ("/livez", "/readyz")
 
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "POST /v1/auth/token gives one for a password or a secret; `orderlog token` prints one",
+}
+
 DESCRIPTION = """An event-sourced order backend. Money is an integer count of minor units, times are RFC 3339 UTC, and
-errors are problem details (RFC 9457). A command that is tried again with the same Idempotency-Key is one command."""
+errors are problem details (RFC 9457). A command that is tried again with the same Idempotency-Key is one command.
+Wherever there is GET there is HEAD, and Accept is not looked at: everything has one form. The live feed is a WebSocket
+at /v1/live, or server-sent events at GET /v1/events; OpenAPI has no words for either.
 
-_HEADERS: dict[str, Json] = {
-    "Idempotency-Key": {
-        "description": "your own name for this request: the same when you try it again",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-    },
-    "If-Match": {
-        "description": "the ETag that you have seen; refused with 412 when it is another by now",
-        "schema": {"type": "string", "pattern": '^"[0-9]{1,18}"$', "examples": ['"17"']},
-    },
-    "Request-Id": {
-        "description": "shown in the answer and in the history, if it is 1 to 128 visible ASCII characters",
-        "schema": {"type": "string"},
-    },
-}
-
-_ANSWERED: dict[str, Json] = {
-    "ETag": {"description": "the version", "schema": {"type": "string"}},
-    "Consistency-Token": {"description": "how far the log had come", "schema": {"type": "string"}},
-    "Request-Id": {"schema": {"type": "string"}},
-    "Idempotency-Replayed": {"description": "true when this answer was given before", "schema": {"type": "string"}},
-}
+Within one first number of the version there may be more of everything: routes, members of answers, values of
+enumerations, kinds of events, codes of problems. Read past what you do not know."""
 
 
-def document(routes: Sequence[BaseRoute]) -> Json:
+@cache
+def served() -> bytes:
+    """The document as it is served: the same in every process."""
+    return msgspec.json.encode(document())
+
+
+def document() -> Json:
+    """The whole document."""
+    routes = [*views.router.routes, *batch.router.routes, *identity.router.routes]
     described = get_openapi(
         title="orderlog", version=VERSION, openapi_version="3.1.0", description=DESCRIPTION, routes=routes
     )
-    schemas = described.setdefault("components", {}).setdefault("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    schemas |= _answer_schemas() | _fact_schemas() | {"Problem": _problem(), "Preview": _preview()}
-    schemas["HistoryEntry"]["properties"]["data"] = _any_fact()
+    described["info"]["contact"] = {"name": "Whoever operates the installation that serves this document"}
+    described["servers"] = [{"url": "/", "description": "the installation that serves this document"}]
+    described["tags"] = [{"name": name, "description": told} for name, told in TAGS.items()]
+    schemas = shapes_of(described)
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
             _complete(path, method, operation, schemas)
     for route in ROUTES:
         described["paths"].setdefault(route.path, {})[route.method.lower()] = _command(route, schemas)
     batch_document.complete(described["paths"]["/v1/orders:batch"]["post"], schemas)
-    described["components"]["securitySchemes"] = {
-        "bearer": {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "JWT",
-            "description": "POST /v1/auth/token gives one for a password or a secret; `orderlog token` prints one",
-        }
-    }
+    described["paths"] |= page_paths()
+    described["components"]["examples"] = {code: problem_example(code) for code in _codes(described["paths"])}
+    described["components"]["headers"] = HEADERS
+    described["components"]["securitySchemes"] = {"bearer": _BEARER}
     described["security"] = [{"bearer": []}]
     return described
 
 
-def _answer_schemas() -> dict[str, Json]:
-    ours = [one.answer for one in OPERATIONS.values()]
-    shapes = list(dict.fromkeys([*ANSWERS.values(), *ours, OrderView, ProductView]))
-    _, schemas = msgspec.json.schema_components(shapes, ref_template=_SCHEMAS + "{name}")
-    return dict(schemas)
-
-
-def _fact_schemas() -> dict[str, Json]:
-    """What the history's `data` can be, each with an example."""
-    _, schemas = msgspec.json.schema_components([OrderEvent], ref_template=_SCHEMAS + "{name}")
-    shown: dict[str, list[Any]] = {}
-    for fact in facts():
-        shown.setdefault(type(fact).__name__, []).append(msgspec.to_builtins(fact))
-    return {
-        name: {**schema, **({"examples": shown[name]} if name in shown else {})} for name, schema in schemas.items()
-    }
-
-
-def _any_fact() -> Json:
-    (schema,), _ = msgspec.json.schema_components([OrderEvent], ref_template=_SCHEMAS + "{name}")
-    return schema
-
-
-def _preview() -> Json:
-    """What AmendOrder answers to `dry_run`."""
-    more = {
-        "dry_run": {"const": True},
-        "reservations": {
-            "type": "object",
-            "description": "SKU to the pieces that would be reserved; below zero: released",
-            "additionalProperties": {"type": "integer"},
-        },
-    }
-    own = {"type": "object", "properties": more, "required": list(more)}
-    return {
-        "description": "the order as it would be; nothing was changed, and version is that of the order as it is",
-        "allOf": [{"$ref": _SCHEMAS + OrderView.__name__}, own],
-    }
+def _codes(paths: Json) -> list[str]:
+    """The problems that the routes name."""
+    answers = [answer for methods in paths.values() for one in methods.values() for answer in one["responses"].values()]
+    problems = [answer.get("content", {}).get("application/problem+json", {}) for answer in answers]
+    return sorted({code for problem in problems for code in problem.get("examples", ())})
 
 
 def _complete(path: str, method: str, operation: Json, schemas: dict[str, Json]) -> None:
-    """What the framework cannot know: the shape of the answer, and that errors are problems."""
+    """What the framework cannot know: the shape of the answer, examples, and that errors are problems."""
     name = operation["operationId"].removesuffix(_suffix(path, method))
     operation["operationId"] = name
     operation.pop("security", None)
+    for parameter in operation.get("parameters", ()):
+        parameter.setdefault("description", PARAMETERS.get(parameter["name"]))
     if name in OPERATIONS:
         _complete_identity(name, operation, OPERATIONS[name], schemas)
         return
-    operation["responses"] = {
-        "200": {"description": "so it is", "content": _content(ANSWERS[name].__name__)},
-        **_problems([400, 401, 403, 404, 422, 429, 500, 503]),
+    success = {
+        "description": "so it is",
+        "headers": told_by_read(name),
+        "content": _content(ANSWERS[name].__name__, [read_answers()[name]]),
     }
+    operation["responses"] = {"200": success, **responses(READS[name])}
+    if name in TAGGED:
+        operation["parameters"].append(IF_NONE_MATCH)
+        operation["responses"]["304"] = {"description": "you have it", "headers": told_by_read(name)}
     if path in _OPEN:
         operation["security"] = []
-        operation["responses"].pop("401")
 
 
 def _complete_identity(name: str, operation: Json, known: Operation, schemas: dict[str, Json]) -> None:
+    answered = _content(known.answer.__name__, answers_of_route(name))
     operation["responses"] = {
-        str(known.success): {"description": "so it is", "content": _content(known.answer.__name__)},
-        **_problems(known.problems),
+        str(known.success): {"description": "so it is", "headers": told_by_read(name), "content": answered},
+        **responses(known.problems),
     }
     if known.said is not None:
-        schema = known.said.model_json_schema(ref_template=_SCHEMAS + "{model}Input")
+        schema = known.said.model_json_schema(ref_template=SCHEMAS + "{model}Input")
         schemas[known.said.__name__] = schema
-        operation["requestBody"] = {"required": "required" in schema, "content": _content(known.said.__name__)}
+        content = _content(known.said.__name__, bodies_of_route(name))
+        operation["requestBody"] = {"required": "required" in schema, "content": content}
     if name == "token":
         operation["security"] = []
         operation["requestBody"]["content"] = {FORM.decode(): operation["requestBody"]["content"].popitem()[1]}
-        operation["responses"] |= _token_errors()
-        schemas["TokenError"] = _token_error()
-
-
-def _token_errors() -> Json:
-    by_status: dict[int, list[str]] = {}
-    for error, (status, _) in TITLES.items():
-        by_status.setdefault(status, []).append(error)
-    content = _content("TokenError")
-    return {str(status): {"description": ", ".join(codes), "content": content} for status, codes in by_status.items()}
-
-
-def _token_error() -> Json:
-    """Both shapes in one, as `api/oauth.py` says."""
-    problem = _problem()
-    return problem | {
-        "description": "Why there is no token: a problem (RFC 9457) that has the members of RFC 6749, 5.2, as well.",
-        "required": [*problem["required"], "error", "error_description"],
-        "properties": problem["properties"]
-        | {"error": {"type": "string", "enum": [*TITLES]}, "error_description": {"type": "string"}},
-    }
+        for status, refused in token_errors().items():
+            operation["responses"].setdefault(status, refused)["content"] |= refused["content"]
+        schemas["TokenError"] = token_error()
 
 
 def _suffix(path: str, method: str) -> str:
@@ -185,31 +138,35 @@ def _suffix(path: str, method: str) -> str:
 def _command(route: Route, schemas: dict[str, Json]) -> Json:
     name = route.command.__name__
     schemas[name] = _body(route, schemas)
-    view = OrderView if route.about == "order_id" else ProductView
-    answered = _content(view.__name__)
-    if route.command is AmendOrder:
-        answered = {
-            JSON[1].decode(): {"schema": {"anyOf": [{"$ref": _SCHEMAS + one} for one in ("OrderView", "Preview")]}}
-        }
-    headers = dict(_ANSWERED)
-    if route is PLACE:
-        headers["Location"] = {"schema": {"type": "string", "format": "uri-reference"}}
     told = cleandoc(route.command.__doc__ or "")
     return {
         "operationId": operation_id(route),
         "summary": told.split(":")[0].split(";")[0].rstrip("."),
         "description": f"{told} {'Customers (for themselves) and staff.' if route.customers else 'Staff only.'}",
         "tags": ["orders" if route.about == "order_id" else "products"],
-        "parameters": [*_in_path(route), *_in_headers(route)],
+        "parameters": [*_in_path(route), *asked_of(route)],
         "requestBody": {
             "required": bool(schemas[name].get("required")),
             "content": _content(name, bodies_of(route.command)),
         },
         "responses": {
-            str(route.success): {"description": "so it is", "headers": headers, "content": answered, **_links(route)},
-            **_problems([400, 401, 403, 404, 409, 412, 413, 415, 422, *_conditional(route), 429, 500, 503]),
+            str(route.success): {
+                "description": "so it is",
+                "headers": told_by_command(route),
+                "content": _answered(route),
+                **_links(route),
+            },
+            **responses(codes_of(route)),
         },
     }
+
+
+def _answered(route: Route) -> Json:
+    view = OrderView if route.about == "order_id" else ProductView
+    content = _content(view.__name__, [answer_of(route.command)])
+    if route.command is AmendOrder:
+        content[JSON[1].decode()]["schema"] = {"anyOf": [{"$ref": SCHEMAS + one} for one in ("OrderView", "Preview")]}
+    return content
 
 
 def operation_id(route: Route) -> str:
@@ -217,14 +174,9 @@ def operation_id(route: Route) -> str:
     return name[0].lower() + name[1:]
 
 
-def _conditional(route: Route) -> list[int]:
-    """What may be demanded to be for one version (RFC 6585) is what changes an order that is there."""
-    return [428] if route.about == "order_id" and route is not PLACE else []
-
-
 def _body(route: Route, schemas: dict[str, Json]) -> Json:
     """The command's schema without what rides in; its parts become components, named apart from the answers'."""
-    schema = route.command.model_json_schema(ref_template=_SCHEMAS + "{model}Input")
+    schema = route.command.model_json_schema(ref_template=SCHEMAS + "{model}Input")
     for name, part in schema.pop("$defs", {}).items():
         schemas[f"{name}Input"] = part
     made_up = {"order_id", "customer_id"} if route.command is PlaceOrder else set()
@@ -251,48 +203,10 @@ def _in_path(route: Route) -> list[Json]:
     if f"{{{route.about}}}" not in route.path:
         return []
     kind = {"type": "string", "format": "uuid"} if route.about == "order_id" else TypeAdapter(Sku).json_schema()
-    return [{"name": route.about, "in": "path", "required": True, "schema": kind}]
-
-
-def _in_headers(route: Route) -> list[Json]:
-    return [
-        {"name": name, "in": "header", "required": name == "Idempotency-Key" and route.needs_key, **header}
-        for name, header in _HEADERS.items()
-    ]
+    told = PARAMETERS[route.about]
+    return [{"name": route.about, "in": "path", "required": True, "description": told, "schema": kind}]
 
 
 def _content(name: str, examples: Sequence[Json] = ()) -> Json:
     shown = {f"example {number}": {"value": value} for number, value in enumerate(examples, 1)}
-    return {JSON[1].decode(): {"schema": {"$ref": _SCHEMAS + name}, **({"examples": shown} if shown else {})}}
-
-
-def _problems(statuses: Sequence[int]) -> Json:
-    content = {"application/problem+json": {"schema": {"$ref": _SCHEMAS + "Problem"}}}
-    return {str(status): {"description": _when(status), "content": content} for status in statuses}
-
-
-def _when(status: int) -> str:
-    codes = [code for code, (its_status, _) in PROBLEMS.items() if its_status == status]
-    codes += [refusal.code for refusal, its_status in STATUS.items() if its_status == status]
-    return ", ".join(codes) or "refused: the code says why"
-
-
-def _problem() -> Json:
-    place = msgspec.json.schema(Place)["$defs"]["Place"]
-    return {
-        "type": "object",
-        "description": "What went wrong (RFC 9457). A refusal has further members, such as skus, that say about what.",
-        "required": ["type", "title", "status", "detail", "code", "request_id"],
-        "properties": {
-            "type": {"type": "string", "format": "uri-reference", "description": "leads to a page about it"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "code": {"type": "string", "description": "stable: programs decide by it"},
-            "request_id": {"type": "string"},
-            "errors": {"type": "array", "items": place},
-            "current_status": {"type": "string"},
-            "current_version": {"type": "integer"},
-            "allowed_commands": {"type": "array", "items": {"type": "string"}},
-        },
-    }
+    return {JSON[1].decode(): {"schema": {"$ref": SCHEMAS + name}, **({"examples": shown} if shown else {})}}

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api.errors import PROBLEMS, TYPES, Problem
+from api.oauth import TITLES
 from api.refusals import REFUSED, STATUS
 from commands.refusals import Refusal
 
@@ -43,6 +44,7 @@ ADVICE: dict[str, str] = {
     "POST, PUT and PATCH.",
     "bad-cursor": "Begin again without a cursor. One is good for the list, the filters and the caller that it was "
     "given for.",
+    "order-id-unusable": "Nothing was placed. Make another id, a UUID of version 7, or leave order_id out.",
     "stale-version": "Read the order again, decide again, and send If-Match with the version that you have seen.",
 }
 """What to do about a problem, where there is more to say than for its status."""
@@ -79,14 +81,15 @@ code {{ background: #eee }}
 
 
 def every_problem() -> dict[str, tuple[int, str]]:
-    """Code to status and title of whatever may be answered: the edge's own, the refusals, and plain HTTP's."""
+    """Code to status and title of whatever may be answered: ours, the token endpoint's, refusals, and plain HTTP's."""
     plain = {
         status.phrase.lower().replace(" ", "-"): (status.value, status.phrase)
         for status in HTTPStatus
         if status >= 400  # noqa: PLR2004  errors
     }
-    refused = {one.code: (STATUS.get(one, REFUSED), (one.__doc__ or "").rstrip(".")) for one in _refusals(Refusal)}
-    return plain | refused | PROBLEMS
+    refused = {one.code: (STATUS.get(one, REFUSED), (one.__doc__ or "").rstrip(".")) for one in every_refusal()}
+    token = {error.replace("_", "-"): status_and_title for error, status_and_title in TITLES.items()}
+    return plain | token | refused | PROBLEMS
 
 
 def advice(code: str, status: int) -> str:
@@ -110,7 +113,7 @@ async def problem_page(request: Request) -> Response:
 
 async def problem_list(_: Request) -> Response:
     """All problems that are orderlog's own."""
-    own = [(code, one) for code, one in every_problem().items() if code in PROBLEMS or _is_refusal(code)]
+    own = [(code, one) for code, one in every_problem().items() if code in PROBLEMS or _is_ours(code)]
     rows = "".join(
         f"<li>{status} <a href='{TYPES}/{escape(code)}'><code>{escape(code)}</code></a> {escape(title)}</li>"
         for code, (status, title) in sorted(own, key=lambda row: (row[1][0], row[0]))
@@ -123,11 +126,11 @@ def _page(title: str, body: str) -> Response:
     return HTMLResponse(_PAGE.format(title=escape(title), body=body), headers=headers)
 
 
-def _is_refusal(code: str) -> bool:
-    return any(one.code == code for one in _refusals(Refusal))
+def _is_ours(code: str) -> bool:
+    return code.replace("-", "_") in TITLES or any(one.code == code for one in every_refusal())
 
 
-def _refusals(kind: type[Refusal]) -> Iterator[type[Refusal]]:
+def every_refusal(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
     for one in kind.__subclasses__():
         yield one
-        yield from _refusals(one)
+        yield from every_refusal(one)

@@ -113,6 +113,7 @@ Reader = Annotated[Caller, Depends(reader)]
 
 @router.get("/v1/orders/{order_id}", summary="An order", tags=["orders"])
 async def order(order_id: UUID, request: Request, caller: Reader, parts: Given, own: Own) -> Response:
+    """As it is now: it is read from the log itself, so it never lags. `If-None-Match` with its ETag is answered 304."""
     state, version = await _seen_order(order_id, caller, parts)
     await own.at_once()
     return _tagged(request, version, order_view(state, version))
@@ -122,7 +123,9 @@ async def order(order_id: UUID, request: Request, caller: Reader, parts: Given, 
 async def orders(
     request: Request, wanted: Annotated[WantedOrders, Query()], caller: Reader, parts: Given, own: Own
 ) -> Response:
-    """An order is as new as its placing; a draft, as its drafting. A page costs the same wherever it is."""
+    """A customer lists its own orders, all others everybody's. An order is as new as its placing; a draft, as its
+    drafting. A page costs the same wherever it is; the header `Link` leads to those beside it.
+    """
     asked = orders_wanted(wanted, caller)
     listing = Listing(request, parts.cursors, wanted, ("orders", asked), key=key_of, shape=Key)
     await own.seen_by(*read_by(asked))
@@ -133,6 +136,7 @@ async def orders(
 
 @router.get("/v1/orders/{order_id}/events", summary="An order's history", tags=["orders"])
 async def history(order_id: UUID, caller: Reader, parts: Given, own: Own) -> Response:
+    """Every event of it, the oldest first, with who caused it; `data` is the event as consumers of the topic get it."""
     await _seen_order(order_id, caller, parts)  # before anything is waited for: who may not see it learns nothing
     await own.seen_by("timeline", stream=order_stream(order_id))
     items = await parts.queries.history(order_id)
@@ -148,6 +152,7 @@ async def products(
     parts: Given,
     own: Own,
 ) -> Response:
+    """With their stock, by SKU. The header `Link` leads to the pages beside it."""
     listing = Listing(request, parts.cursors, wanted, ("products",), key=attrgetter("sku"), shape=str)
     await own.seen_by("stock_levels")
     found = await parts.queries.products(listing.most, listing.after, before_sku=listing.before)
@@ -171,6 +176,7 @@ by_sku = APIRouter(route_class=_OneSku)
 
 @by_sku.get("/v1/products/{sku}", summary="A product and its stock", tags=["products"])
 async def product(sku: Sku, request: Request, caller: Reader, parts: Given, own: Own) -> Response:  # noqa: ARG001  who may
+    """`If-None-Match` with its ETag is answered 304."""
     await own.seen_by("stock_levels", stream=product_stream(sku))
     view = await parts.queries.product(sku)
     if view is None:
@@ -184,6 +190,7 @@ router.include_router(by_sku)
 
 @router.get("/v1/reports/daily-sales", summary="Sales by day and currency", tags=["reports"])
 async def daily_sales(days: Annotated[Days, Query()], caller: Reader, parts: Given, own: Own) -> Response:
+    """An order counts on the day on which it was placed (UTC), a refund on its own. For staff, analysts and admins."""
     if not caller.reads_all:
         raise Problem("forbidden", "Only staff, analysts and admins may read reports.")
     if days.first > days.last:
@@ -194,17 +201,20 @@ async def daily_sales(days: Annotated[Days, Query()], caller: Reader, parts: Giv
 
 @router.get("/v1/auth/me", summary="Who the token says you are", tags=["auth"])
 async def me(caller: Bearer) -> Response:
+    """The roles are those that orderlog knows; `customer_id` is whose orders the token is confined to."""
     expires = datetime.fromtimestamp(caller.expires, UTC)
     return _json(Me(caller.subject, sorted(caller.roles), caller.customer_id, expires))
 
 
 @router.get("/livez", summary="Whether the process answers", tags=["health"])
 async def livez() -> Response:
+    """The process runs; it says nothing about its parts."""
     return _json(Health("ok"))
 
 
 @router.get("/readyz", summary="Whether every part is ready", tags=["health"])
 async def readyz(parts: Given) -> Response:
+    """503 names the parts that are not, and why; `parts` tells what is worth a note."""
     return _json(await readiness(parts.checks, parts.notes))
 
 

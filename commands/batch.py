@@ -27,7 +27,7 @@ from commands.exchange import (
 )
 from commands.order import AmendOrder, Order, PlaceOrder
 from commands.product import Product, ProductCommand
-from commands.refusals import NoSuchOrder, OrderExists, Refusal, StaleVersion
+from commands.refusals import NoSuchOrder, OrderIdUnusable, Refusal, StaleVersion
 from events import codec
 from events.codec import Row
 from events.envelope import Cause, Event, key_of, kind_of, order_stream, product_stream
@@ -143,9 +143,11 @@ class Batch:
         try:
             if request.expected_version is not None and request.expected_version != shown.version:
                 raise StaleVersion(expected=request.expected_version)
-            if shown is not before:
-                raise OrderExists if isinstance(command, PlaceOrder) else NoSuchOrder
-            changes = list(self._changes(command, stream, before.state))
+            if shown is not before and not isinstance(command, PlaceOrder):
+                raise NoSuchOrder
+            changes = list(self._changes(command, stream, shown.state))
+            if shown is not before:  # found out only by whoever would have placed an order now
+                raise OrderIdUnusable
         except Refusal as refusal:
             return _Decided(Refused(refusal, shown.version, self._position, shown.state), [], {})
         cause = Cause(self._now, request.actor, request.request_id, request.traceparent)

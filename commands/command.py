@@ -54,8 +54,13 @@ _CURRENCIES = Field(json_schema_extra={"enum": [*sorted(EXPONENTS)]})
 _NO_NUL = {"pattern": r"^[^\u0000]*$"}
 _WITHOUT_NUL = Field(json_schema_extra={**_NO_NUL})
 _NAMES_WITHOUT_NUL = {"propertyNames": {"minLength": 1, "maxLength": 200, **_NO_NUL}}
-PRINTABLE = r"\p{L}\p{M}\p{N}\p{P}\p{S}"  # the Unicode categories that `str.isprintable` knows, but for the space
-_OF_ONE_WORD = Field(json_schema_extra={"pattern": f"^[{PRINTABLE}]([{PRINTABLE} ]*[{PRINTABLE}])?$"})
+UNPRINTABLE = (
+    r"\u0000-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f"
+    r"\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb"
+)
+"""What `str.isprintable` refuses up to U+FFFF, but for what Unicode has not assigned: for a pattern that says the same
+with ECMA-262's flag u and without it, since not all validators set the flag."""
+_OF_ONE_WORD = Field(json_schema_extra={"pattern": f"^[^ {UNPRINTABLE}]([^{UNPRINTABLE}]*[^ {UNPRINTABLE}])?$"})
 
 Currency = Annotated[str, AfterValidator(_known_currency), _CURRENCIES]
 Sku = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_of_one_word), _OF_ONE_WORD]

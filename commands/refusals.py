@@ -24,6 +24,10 @@ class OrderExists(Refusal):
     """An order with this id exists already."""
 
 
+class OrderIdUnusable(Refusal):
+    """An order cannot have this id; leave order_id out, and one is made."""
+
+
 class NoSuchOrder(Refusal):
     """There is no such order."""
 

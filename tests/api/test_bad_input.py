@@ -195,10 +195,10 @@ async def test_the_other_commands_are_checked_as_well(
     [
         ("GET", "/v1/nothing", 404, None),
         ("POST", "/v1/orders/0192d3b4-7c51-7000-8000-000000000000/frobnicate", 404, None),
-        ("DELETE", "/v1/orders", 405, "GET, POST"),
+        ("DELETE", "/v1/orders", 405, "GET, HEAD, POST"),
         ("GET", "/v1/orders/0192d3b4-7c51-7000-8000-000000000000/cancel", 405, "POST"),
-        ("POST", "/livez", 405, "GET"),
-        ("DELETE", "/v1/products/POSTER", 405, "GET, PUT"),
+        ("POST", "/livez", 405, "GET, HEAD"),
+        ("DELETE", "/v1/products/POSTER", 405, "GET, HEAD, PUT"),
     ],
 )
 async def test_the_frameworks_own_errors_are_problems(

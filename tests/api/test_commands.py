@@ -158,13 +158,13 @@ async def test_another_customers_order_does_not_exist(edge: Edge) -> None:
     assert (await edge.post(f"/v1/orders/{order['order_id']}/cancel", {"reason": "r"}, by=ALICE)).status_code == 200
 
 
-async def test_an_order_id_of_another_customer_is_taken_and_says_nothing_more(edge: Edge) -> None:
+async def test_an_order_id_of_another_customer_cannot_be_used_and_says_nothing_more(edge: Edge) -> None:
     await edge.listed()
     order = await edge.placed(by=ALICE)
 
     answer = await edge.post("/v1/orders", an_order(order_id=order["order_id"]), by=BOB)
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "order-exists")
+    assert (answer.status_code, answer.json()["code"]) == (409, "order-id-unusable")
     assert not {"current_status", "current_version"} & answer.json().keys()
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from api.app import create_app
 from api.errors import PROBLEMS
+from api.oauth import TITLES
+from api.openapi import served
 from api.problems import every_problem
 from api.protocol import LARGEST_HEAD
 from api.wiring import Edge as Served
@@ -20,8 +22,9 @@ from tests.api.edge import ALICE, Edge, an_order
 
 
 async def test_every_problem_has_a_page_that_says_what_to_do(edge: Edge) -> None:
-    codes = [*PROBLEMS, *(one.code for one in Refusal.__subclasses__())]
+    codes = [*PROBLEMS, *(one.code for one in Refusal.__subclasses__()), *(one.replace("_", "-") for one in TITLES)]
     assert len(codes) > 30
+    assert {*codes} >= json.loads(served())["components"]["examples"].keys()
     for code in codes:
         status, title = every_problem()[code]
         page = await edge.client.get(f"/problems/{code}")
@@ -67,7 +70,7 @@ async def test_a_code_that_there_is_not_has_no_page(edge: Edge) -> None:
         assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "NONSENSE"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "NONSENSE"])
 async def test_a_method_that_there_is_not_is_told_those_there_are(edge: Edge, method: str) -> None:
     answer = await edge.client.request(method, "/v1/orders")
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, MutableMapping
 from typing import Any
 from unicodedata import category
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 import schemathesis
@@ -26,7 +27,7 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], kwarg
     if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
     _mend_headers(case.headers or {}, keep_version=isinstance(case.meta.phase.data, CoveragePhaseData))
-    case.path_parameters = _mended(case.path_parameters)
+    case.path_parameters = {name: _mended_in_path(value) for name, value in (case.path_parameters or {}).items()}
     if isinstance(case.body, dict):
         case.body = body = _mended(case.body)
         if case.operation.definition.raw.get("operationId") == "placeOrder":
@@ -46,14 +47,25 @@ def _mend_headers(headers: MutableMapping[str, str], *, keep_version: bool) -> N
 
 
 def _mended(value: Json) -> Json:
-    """JSON Schema calls 1.0 an integer, as we do not, and knows letters that this Python's Unicode does not."""
+    """JSON Schema calls 1.0 an integer, as we do not, and its patterns do not say which letters Unicode has not."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str):
-        return "".join("0" if category(letter) == "Cn" else letter for letter in value)
+        return "".join("0" if category(letter) == "Cn" or _is_far_out(letter) else letter for letter in value)
     if isinstance(value, dict):
         return {_mended(name): _mended(inner) for name, inner in value.items()}
     return [_mended(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _mended_in_path(value: Json) -> Json:
+    """It comes quoted already."""
+    quoted = isinstance(value, str) and "%" in value
+    return quote(_mended(unquote(value)), safe="") if quoted else _mended(value)
+
+
+def _is_far_out(letter: str) -> bool:
+    """Beyond what the pattern of printable text says."""
+    return letter > "\uffff" and not letter.isprintable()
 
 
 def _line(line: dict[str, Json]) -> object:
