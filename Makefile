@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
-.PHONY: run run-distributed test check format bench lock clean
+.PHONY: run run-distributed test check format bench openapi lock clean
 
 run: $(VENV)/.run  ## everything in one place, on the embedded PostgreSQL
 	@exec $(BIN)/orderlog serve
@@ -29,6 +29,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev  ## the benchmarks: one table of ratios
 	$(BIN)/python -m tests.benchmarks
+
+openapi: $(VENV)/.dev  ## docs/openapi.json anew, unless that would break clients
+	@$(BIN)/python -m tests.contract
 
 lock:  ## anew, from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra build $(LOCK) -o requirements.lock

@@ -1,7 +1,9 @@
 """The servers that tests run on: those named in the environment, or else real ones of our own."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -10,7 +12,8 @@ from tests.services.postgres import DatabaseServer, Postgres
 
 DATABASE_URL = "ORDERLOG_TEST_DATABASE_URL"
 BOOTSTRAP_SERVERS = "ORDERLOG_TEST_KAFKA_BOOTSTRAP_SERVERS"
-NOT_RUN = "KAFKA TESTS DID NOT RUN"
+NOT_RUN = "DID NOT RUN"
+"""What the reason of a skip has that is told again at the end, since nobody chose it."""
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +46,14 @@ def kafka_runtime() -> Runtime:
     try:
         return find_runtime()
     except NoBroker as none:
-        reason = f"{NOT_RUN}: {none}"
+        not_run("KAFKA TESTS DID NOT RUN", str(none))
+
+
+def not_run(what: str, why: str) -> NoReturn:
+    """Skips what cannot be run here, loudly; in CI it fails."""
     if os.environ.get("CI"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+        pytest.fail(f"{what}: {why}", pytrace=False)
+    pytest.skip(f"{what}: {why}")
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +74,8 @@ def restartable_broker(kafka_runtime: Runtime) -> Iterator[Broker]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skips = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
-    reasons = [skip[2] for skip in skips if isinstance(skip, tuple) and NOT_RUN in skip[2]]
-    if reasons:
-        reason = reasons[0].removeprefix("Skipped: ").removeprefix(f"{NOT_RUN}: ")
-        terminalreporter.write_line(f"{NOT_RUN} ({len(reasons)} skipped): {reason}", red=True, bold=True)
+    reasons = Counter(skip[2].removeprefix("Skipped: ") for skip in skips if isinstance(skip, tuple))
+    for reason, times in reasons.items():
+        what, _, why = reason.partition(": ")
+        if what.endswith(NOT_RUN):
+            terminalreporter.write_line(f"{what} ({times} skipped): {why}", red=True, bold=True)

@@ -1,0 +1,1 @@
+"""The contract of the HTTP API: docs/openapi.json, checked in, linted, and only ever extended."""
