@@ -213,6 +213,25 @@ async def test_an_order_that_is_not_there_is_404_for_who_may_see_all(here: Insta
         assert (answer.status_code, answer.json()["code"]) == (404, "no-such-order")
 
 
+@pytest.mark.parametrize("atomic", [False, True])
+async def test_in_a_batch_too(here: Installation, atomic: bool) -> None:  # noqa: FBT001  a case
+    theirs, results = str(await an_order_for(here.edge, None)), []
+    for order in (theirs, str(uuid4())):
+        items = [
+            {"command": "cancel", "order_id": order, "body": {"reason": "r"}},
+            {"command": "cancel", "order_id": order, "body": {"reason": "r"}, "expected_version": 1},
+            {"command": "confirm", "order_id": order},
+        ]
+        answer = await here.ask("POST /v1/orders:batch", "other", body={"atomic": atomic, "items": items})
+        results.append(
+            [(one["status"], one["headers"], one["body"] | {"request_id": ""}) for one in answer.json()["items"]]
+        )
+
+    assert results[0] == results[1]
+    assert all(status >= 400 for status, _, _ in results[0])
+    assert (await here.edge.get(f"/v1/orders/{theirs}", by=ALICE)).json()["version"] == 1
+
+
 async def test_the_answer_that_is_kept_for_one_caller_is_not_given_to_another(here: Installation) -> None:
     order, key = str(await an_order_for(here.edge, None)), uuid4().hex
     route = "POST /v1/orders/{order_id}/cancel"
