@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from api import consistency, live_own_writes
+from projections.catalogue import PROJECTIONS
 from tests.api.test_live import ANNE, Client, Shop, serving, shop, until
+from tests.api.test_own_writes import breaking
 
 __all__ = ["shop"]  # a fixture
 
@@ -73,6 +75,17 @@ async def test_a_token_that_is_ahead_of_the_log_is_told_so_at_once(shop: Shop) -
     await shop.place()
     async with shop.client() as client:
         await subscribe(client, consistency.token(1_000, 1))
+        assert (await client.next("error", within=8))["problem"]["code"] == "not-caught-up"
+
+
+async def test_a_snapshot_from_which_a_projection_has_left_the_write_aside_is_not_shown(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROJECTIONS, "order_list", breaking(PROJECTIONS["order_list"]))
+    async with serving(database_url) as shop, shop.client() as client:
+        await shop.place()
+        await subscribe(client, token(shop))
+
         assert (await client.next("error", within=8))["problem"]["code"] == "not-caught-up"
 
 

@@ -7,11 +7,13 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from api import measures
 from api.measures import FAR_BEHIND, OfChecks, OfProjections, OfRelayElsewhere, OfWrites
 from events import codec
 from events.relay_progress import NOTE
@@ -137,7 +139,9 @@ async def noted(edge: Edge, position: int, complete: float, silent: float) -> No
         await connection.execute(statement, {"silent": silent})
 
 
-async def test_a_process_without_a_relay_tells_how_far_the_one_elsewhere_is(edge: Edge) -> None:
+async def test_a_process_without_a_relay_tells_how_far_the_one_elsewhere_is(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pool = edge.parts.queries._pool
     elsewhere = OfRelayElsewhere(pool)
     assert await elsewhere.problem() == "no relay has published anything yet"
@@ -158,6 +162,9 @@ async def test_a_process_without_a_relay_tells_how_far_the_one_elsewhere_is(edge
         assert found("orderlog_relay_lag_events") == lag
         assert abs((found("orderlog_relay_lag_seconds") or 0) - waited) < 20
         assert abs((found("orderlog_relay_silent_seconds") or 0) - silent) < 20
+    await noted(edge, 1, 30, 1)
+    monkeypatch.setattr(measures, "FAR_BEHIND", 0)
+    assert "the relay is 1 events behind the log" in (await elsewhere.problem() or "")
 
 
 async def test_a_part_that_cannot_be_measured_hides_no_other(edge: Edge) -> None:

@@ -65,13 +65,13 @@ async def test_what_is_not_published_is_told_with_how_long_it_has_waited(
     kafka: Cluster, log: Log, pool: AsyncConnectionPool
 ) -> None:
     with psycopg.connect(log.url) as connection:
-        connection.execute("DELETE FROM events WHERE notification_id = 501")
+        connection.execute("DELETE FROM events WHERE notification_id = 1101")
     async with running(Relay(log, kafka.bootstrap_servers)) as relay:
-        await until(lambda: relay.position == 500)
-        stuck = await reads(pool, lambda one: one.position == 500)
+        await until(lambda: relay.position == 1_100)
+        stuck = await reads(pool, lambda one: one.position == 1_100)
         later = await reads(pool, lambda one: one.silent < 1)
 
-    assert (stuck.events, later.events) == (700, 700)
+    assert (stuck.events, later.events) == (100, 100)
     assert stuck.complete is None, "it has never seen the end of the log"
 
 
