@@ -257,7 +257,7 @@ async def test_each_item_has_the_rights_of_its_own_route(edge: Edge) -> None:
 
     assert statuses(found) == [CREATED, 403, 403, 403, 404, 404, REFUSED, OK]
     assert found[4]["body"] == found[5]["body"], "somebody else's order does not exist"
-    assert found[6]["body"]["code"] == "order-exists"
+    assert found[6]["body"]["code"] == "order-id-unusable"
     assert "current_status" not in found[6]["body"]
 
 
