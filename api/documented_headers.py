@@ -25,7 +25,7 @@ _ASKED: dict[str, Json] = {
 _TOLD: dict[str, str] = {
     "ETag": "the version, in quotes",
     "Location": "where it is read",
-    "Link": "to the next page, as rel=next (RFC 8288); none with the last one",
+    "Link": "to the next page and the one before, if there are any, and to the first: rel=next, prev, first (RFC 8288)",
     "Consistency-Token": "how far the log had come: send it with a read that shall include this write",
     "Consistency": "current or stale: whether the answer includes the write of the Consistency-Token that was sent",
     "Preference-Applied": "what was heeded of Prefer (RFC 7240)",

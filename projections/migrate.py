@@ -18,7 +18,7 @@ from projections.tables import metadata
 
 VERSION_TABLE = "read_side_version"
 
-OF_THE_LOG = {"events", "answers", "order_numbers", "snapshots"}
+OF_THE_LOG = {"events", "answers", "order_numbers", "snapshots", "relay_progress"}
 
 LOCK = "SELECT pg_advisory_lock(hashtext('orderlog.migrate'))"
 """One process migrates at a time; the others wait for it. Given back with the connection."""
