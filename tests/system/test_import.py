@@ -198,7 +198,8 @@ def stopped_in_the_middle(
     installation: Installation, url: str, file: Path, by: Signals
 ) -> subprocess.CompletedProcess[str]:
     """An import that gets a signal while a parcel, the first that it ships, cannot be written."""
-    command = [str(ORDERLOG), "import", str(file)]
+    # The tests may themselves be run by a process that ignores Ctrl-C, which is inherited.
+    command = ["env", "--default-signal=INT", str(ORDERLOG), "import", str(file)]
     with psycopg.connect(url, autocommit=True) as database:
         database.execute("SELECT pg_advisory_lock(%s)", (GATE,))
         for statement in SHUT:
@@ -209,7 +210,7 @@ def stopped_in_the_middle(
         with process:
             until(lambda: database.execute(AT_THE_GATE).fetchone() or process.poll() is not None, pause=0.01)
             process.send_signal(by)
-            time.sleep(0.5)  # for the signal to be heeded: what is under way is then finished, and no more
+            time.sleep(1)  # for the signal to be heeded: what is under way is then finished, and no more
             database.execute("SELECT pg_advisory_unlock(%s)", (GATE,))
             _, said = process.communicate(timeout=30)
         database.execute("DROP TRIGGER gate ON events")
