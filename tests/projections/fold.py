@@ -176,21 +176,21 @@ def _statuses(both: dict[str, Any], pieces: dict[str, int]) -> dict[str, str]:
 def _found_by(values: dict[str, Any]) -> dict[str, list[str]]:
     """The lexemes of each vector, in PostgreSQL's order."""
     where_to = values["shipping_address"] or {}
-    lines = {f"={line['sku']}" for line in values["lines"]}
-    lines |= {word for line in values["lines"] for word in _words(f"{line['sku']} {line['name']}")}
+    said = dict.fromkeys(word for line in values["lines"] for word in _words(f"{line['sku']} {line['name']}"))
+    lines = {f"={line['sku']}" for line in values["lines"]} | {*[*said][:1_000]}
     card = {f"@{values['customer_id']}", *_words(f"{values['number']} {values['customer_id']}")}
     if values["external_reference"] is not None:
         card |= {f"#{values['external_reference']}", *_words(values["external_reference"])}
     labels = {word for tag in values["tags"] or () for word in (f"+{tag}", *_words(tag))}
-    content = lines | _words(" ".join([values["email"] or "", *(where_to.get(name) or "" for name in ADDRESSED)]))
+    content = lines.union(_words(" ".join([values["email"] or "", *(where_to.get(name) or "" for name in ADDRESSED)])))
     return {
         name: sorted(its, key=str.encode) for name, its in (("card", card), ("content", content), ("tagged", labels))
     }
 
 
-def _words(text: str) -> set[str]:
+def _words(text: str) -> list[str]:
     """Letters and digits that stand together, or with an apostrophe between; examples have no accents."""
-    return {*"".join(one if one.isalnum() else "" if one == "'" else " " for one in text.lower()).split()}
+    return "".join(one if one.isalnum() else "" if one == "'" else " " for one in text.lower()).split()
 
 
 def _is_of_a_hold(event: Any) -> bool:
