@@ -85,7 +85,7 @@ class Commands:
         headers = ids.told_back(given, request_id)
         told: dict[bytes, bytes] = {}
         scope["told"] = told
-        give = whole.of(scope)
+        closing = False
         try:
             answer, replayed = await self._answered(*found, scope, receive, request_id)
             outcome = "replayed" if replayed else outcome_of(answer)
@@ -95,9 +95,9 @@ class Commands:
             with bound_contextvars(request_id=request_id, traceparent=ids.traceparent_from(given, request_id)):
                 problem = exchanges.of(error)
             answer, replayed, outcome = problem.answer(request_id), False, problem.code
-            give = None  # it may say that the connection is closed
+            closing = True  # perhaps: the problem may say so
         headers = (*headers, *told.items(), _REPLAYED) if replayed else (*headers, *told.items())
-        if give is None or not give(answer.status, (*answer.headers, *headers), answer.body):
+        if closing or not whole.give(send, answer.status, (*answer.headers, *headers), answer.body):
             await answer.send(send, headers)
         route = found[0]
         self._requests.decided(route.command.__name__, outcome)

@@ -7,14 +7,12 @@ us the rest of one, or does not read what we owe it.
 import asyncio
 from asyncio import TimerHandle
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, Literal, cast
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from api import whole
 from api.errors import Problem
 from api.ids import new_request_id
 from api.requests import CLOSE, MOST_UNWANTED
@@ -63,11 +61,6 @@ class Http(HttpToolsProtocol):
             self._head = 0
         elif not self.transport.is_closing():
             self._incomplete(len(data))
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        if self.cycle is not None and self.cycle.scope is self.scope:
-            cast(Scope, self.scope)["extensions"] = {whole.EXTENSION: partial(whole.give, self.cycle)}
 
     def on_message_complete(self) -> None:
         self._whole = self.scope

@@ -1,26 +1,26 @@
-"""Gives uvicorn an answer in one piece, to an application that has it whole.
+"""Gives uvicorn an answer in one piece, where the application has it whole.
 
 ASGI gives it in two, and uvicorn searches each header of each answer for what must not be in one: for an order that was
 placed, that took longer than deciding it. Here the head is searched once, as one text.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
-
-EXTENSION = "orderlog.whole"
-"""Where a scope has a `Give`, by the manner of ASGI's extensions."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-Give = Callable[[int, Headers, bytes], bool]
-"""Status, headers without content-length and connection, body: False where the answer is to be sent as ASGI has it."""
 
+def give(send: Send, status: int, headers: Headers, body: bytes) -> bool:
+    """Answer a request, as its `send` would in two calls. False: it is to be answered in two.
 
-def give(cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
-    """Answer the request of a cycle, as its `send` would in two calls."""
-    if cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive:
+    So it is where something stands between the server and the application, such as CORS, which adds to an answer; where
+    another server serves; and where the client is slow or the connection ends. The headers are without content-length
+    and connection.
+    """
+    cycle = getattr(send, "__self__", None)
+    if not isinstance(cycle, RequestResponseCycle) or not _is_simple(cycle):
         return False
     told = [*cycle.default_headers, *headers]
     head = b"".join([b"%b: %b\r\n" % header for header in told])
@@ -34,7 +34,5 @@ def give(cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes
     return True
 
 
-def of(scope: Any) -> Give | None:
-    """What the server of a request offers, if it does."""
-    found: Give | None = scope.get("extensions", {}).get(EXTENSION)
-    return found
+def _is_simple(cycle: RequestResponseCycle) -> bool:
+    return cycle.keep_alive and not (cycle.response_started or cycle.disconnected or cycle.flow.write_paused)

@@ -1,15 +1,17 @@
 """The edge behind the real server: what only a socket can show."""
 
 import asyncio
+import gc
 import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, cast
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.app import create_app
 from api.protocol import Http
@@ -118,6 +120,32 @@ async def test_a_connection_serves_one_request_after_another(caller: Caller) -> 
     assert [(await caller.answer())[0] for _ in range(2)] == [201, 201]
 
 
+async def test_a_page_of_another_origin_may_read_what_a_command_is_answered(database_url: str) -> None:
+    """What adds to an answer is not passed by."""
+    async with an_edge(database_url, cors_origins=("https://shop.example",)) as edge, calling(edge) as caller:
+        await edge.listed()
+        body = json.dumps(an_order()).encode()
+        caller.writer.write(caller.head(f"Content-Length: {len(body)}", "Origin: https://shop.example") + body)
+
+        status, headers, _ = await caller.answer()
+
+    assert (status, headers["access-control-allow-origin"]) == (201, "https://shop.example")
+
+
+async def test_answers_leave_nothing_for_the_garbage_collector(caller: Caller) -> None:
+    """Whatever refers to itself waits for it, and then it makes everybody wait."""
+    body = json.dumps(an_order()).encode()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            caller.writer.write(caller.head(f"Content-Length: {len(body)}") + body)
+            assert (await caller.answer())[0] == 201
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+
+
 async def test_an_answer_in_one_piece_is_the_one_that_uvicorn_sends_in_two(edge: Edge) -> None:
     """Byte for byte: the second is the first's, replayed; and so is a refusal, and one that ends the connection."""
     await edge.listed()
@@ -141,15 +169,26 @@ async def test_an_answer_in_one_piece_is_the_one_that_uvicorn_sends_in_two(edge:
 
 
 def test_a_header_that_would_become_two_is_not_sent() -> None:
-    class Cycle:
-        response_started = disconnected = False
-        keep_alive = True
-        flow = type("Flow", (), {"write_paused": False})
-        default_headers: ClassVar[list[tuple[bytes, bytes]]] = []
+    nothing: Any = None
+    flow: Any = SimpleNamespace(write_paused=False)
+    cycle = RequestResponseCycle(
+        scope=nothing,
+        transport=nothing,
+        flow=flow,
+        logger=nothing,
+        access_logger=nothing,
+        access_log=False,
+        default_headers=[],
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=True,
+        on_response=nothing,
+    )
+    send: Any = cycle.send
 
     for value in (b"a\r\nset-cookie: b", b"a\nb", b"a\rb", b"a\0b"):
         with pytest.raises(ValueError, match="a header would have become two"):
-            give(cast(Any, Cycle()), 200, [(b"etag", value)], b"")
+            give(send, 200, [(b"etag", value)], b"")
 
 
 async def test_a_command_while_the_database_is_away_may_be_sent_again(restartable_postgres: Postgres) -> None:
