@@ -69,13 +69,13 @@ class Limits:
 
     def _left(self, missing: float) -> bytes:
         left = int((self._quota.seconds - missing) / self._interval + _ROUNDING)
-        return b'"caller";r=%d;t=%d' % (left, math.ceil(missing))
+        return b'"caller";r=%d;t=%d' % (left, _seconds(missing))
 
     def _used_up(self, wait: float) -> Problem:
         return Problem(
             "too-many-requests",
             f"A caller may make {self._quota.requests} requests in {self._quota.seconds} s.",
-            headers=[(b"retry-after", b"%d" % max(1, math.ceil(wait)))],
+            headers=[(b"retry-after", b"%d" % max(1, _seconds(wait)))],
         )
 
     def _sweep(self, now: float) -> None:
@@ -84,3 +84,8 @@ class Limits:
 
 
 _ROUNDING = 1e-6
+
+
+def _seconds(seconds: float) -> int:
+    """Whole ones, rounded up; but for what is only the error of numbers with a point."""
+    return math.ceil(seconds - _ROUNDING)
