@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from random import Random
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -41,18 +42,19 @@ class Appender:
         self._versions: Counter[str] = Counter()
 
     def append(self, streams: Sequence[str]) -> None:
-        """One event for each stream, in one commit."""
+        """One event for each stream, in one commit. Where that fails, the next one asks the log what became of it."""
         news, _ = self.writer.begin(self._position, ())
         while news:
             for stream, version, position, _, _ in news:
                 self._versions[stream], self._position = version, position
             self.writer.abandon()
             news, _ = self.writer.begin(self._position, ())
-        rows = []
+        rows, appended = [], Counter[str]()
         for position, stream in enumerate(streams, self._position + 1):
-            self._versions[stream] += 1
-            rows.append(row(stream, self._versions[stream], position))
+            appended[stream] += 1
+            rows.append(row(stream, self._versions[stream] + appended[stream], position))
         self.writer.append(rows, ())
+        self._versions += appended
         self._position += len(rows)
 
     def close(self) -> None:
@@ -175,6 +177,16 @@ def test_it_notices_an_event_that_is_not_published(lost: int) -> None:
 def test_it_notices_events_of_an_order_in_the_wrong_order() -> None:
     with pytest.raises(AssertionError, match=r"order-1 is published as \[1, 3, 2\]"):
         assert_published_once([FOUND[0], FOUND[4], FOUND[1], FOUND[2], FOUND[3]], ROWS)
+
+
+def test_an_append_that_failed_leaves_no_version_out(database_url: str) -> None:
+    with closing(filled_log(database_url, 0)) as log, closing(Appender(database_url)) as appender:
+        with pytest.raises(psycopg.Error):
+            appender.append(["order-1", "not a text: \0"])
+        appender.close()
+        appender.append(["order-1", "order-1"])
+        appender.append(["order-1"])
+        assert [(stream, version) for stream, version, *_ in log.read(0, 10)] == [("order-1", v) for v in (1, 2, 3)]
 
 
 def test_it_notices_an_event_that_is_not_in_the_log() -> None:
