@@ -21,7 +21,6 @@ from commands.refusals import BeforeOrder
 from events.leadership import AUTOMATION, Leadership
 from events.tasks import ended
 from events.wakeup import Wakeup
-from projections.changes import CHANNEL
 from projections.due_steps import Step
 from projections.queries import DueStep, Queries
 
@@ -51,12 +50,14 @@ log = structlog.get_logger()
 class Automation:
     """`run` until cancelled: takes what is due whenever this process is the elected one.
 
-    `now` is the clock that the timers go by, and the business time of what follows.
+    `changed` wakes it when projections have got on. `now` is the clock that the timers go by, and the business time of
+    what follows.
     """
 
     def __init__(
         self,
         url: str,
+        changed: Wakeup,
         processor: Processor,
         queries: Queries,
         *,
@@ -65,7 +66,7 @@ class Automation:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         poll: float = POLL,
     ) -> None:
-        self._url, self._processor, self._queries = url, processor, queries
+        self._url, self._changed, self._processor, self._queries = url, changed, processor, queries
         self._now, self._poll = now, poll
         self._timers: Mapping[Step, timedelta] = {"expire": order_expiry, "void": authorization_expiry}
         self._aside: dict[DueStep, float] = {}  # until when, in monotonic seconds
@@ -89,29 +90,28 @@ class Automation:
 
     async def run(self) -> None:
         """A database that goes away is waited for."""
-        async with Wakeup(self._url, CHANNEL) as changed:
-            while True:
-                try:
-                    async with Leadership(self._url, AUTOMATION) as leadership:
-                        self.problem = None
-                        await leadership.won()
-                        await self._lead(leadership, changed)
-                except (psycopg.Error, TimeoutError) as error:
-                    why = str(error).strip() or type(error).__name__
-                    self.problem = f"automatic steps wait for the database: {why}"
-                    log.warning("automatic steps wait for the database", why=why)
-                await asyncio.sleep(RETRY)
+        while True:
+            try:
+                async with Leadership(self._url, AUTOMATION) as leadership:
+                    self.problem = None
+                    await leadership.won()
+                    await self._lead(leadership)
+            except (psycopg.Error, TimeoutError) as error:
+                why = str(error).strip() or type(error).__name__
+                self.problem = f"automatic steps wait for the database: {why}"
+                log.warning("automatic steps wait for the database", why=why)
+            await asyncio.sleep(RETRY)
 
     async def take_due(self) -> bool:
         """Take every step that is due by now; whether none was left over."""
         self._aside = {step: until for step, until in self._aside.items() if until > time.monotonic()}
         return all([await self._take_all(name) for name in ("confirm", "complete", "expire", "void")])
 
-    async def _lead(self, leadership: Leadership, changed: Wakeup) -> None:
+    async def _lead(self, leadership: Leadership) -> None:
         """Work while elected. Raises what ended it."""
         self.leading = True
         log.info("this process takes the automatic steps")
-        working = asyncio.create_task(self._work(changed), name="takes automatic steps")
+        working = asyncio.create_task(self._work(), name="takes automatic steps")
         losing = asyncio.create_task(leadership.lost(), name="keeps the leadership")
         try:
             over, _ = await asyncio.wait([working, losing], return_when=asyncio.FIRST_COMPLETED)
@@ -121,12 +121,12 @@ class Automation:
         for task in over:
             task.result()
 
-    async def _work(self, changed: Wakeup) -> None:
+    async def _work(self) -> None:
         while True:
             clean = await self.take_due()
             self._left_over_since = None if clean else self._left_over_since or time.monotonic()
             await asyncio.sleep(REST)
-            await changed.wait(await self._until_next_timer() if clean else RETRY)
+            await self._changed.wait(await self._until_next_timer() if clean else RETRY)
 
     async def _until_next_timer(self) -> float:
         """Seconds. A timer that has run out already is one that was left over: it is for the next try."""

@@ -48,6 +48,7 @@ from events.log import Log
 from events.relay import Relay
 from events.tasks import ended
 from events.topics import ensure_topics
+from events.wakeup import Listening, Wakeup
 from projections.arrivals import Arrivals
 from projections.catalogue import PROJECTIONS
 from projections.changes import Changes
@@ -55,7 +56,7 @@ from projections.feed import Feed, LogFeed
 from projections.kafka_feed import KafkaFeed
 from projections.migrate import migrate
 from projections.queries import Queries
-from projections.worker import Worker
+from projections.worker import CHANGES, Worker
 
 OTHER_FILES = 200
 """That a process has open besides the connections of clients."""
@@ -174,17 +175,19 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
     async with (
         AsyncConnectionPool(events.url, min_size=1, max_size=8, open=False, kwargs={"autocommit": True}) as pool,
         processing(events) as processor,
+        Listening(events.url, CHANGES) as projected,
         identifying(settings, secret, pool) as (tokens, identity, issuer_checks),
     ):
         queries = Queries(pool)
-        changes = Changes(events.url, pool, queries, complete=shapes.with_allowed_commands)
-        arrivals = Arrivals(events.url, pool, PROJECTIONS, partitions=settings.kafka_partitions)
+        changes = Changes(projected.waiter(), pool, queries, complete=shapes.with_allowed_commands)
+        arrivals = Arrivals(projected.waiter(), pool, PROJECTIONS, partitions=settings.kafka_partitions)
         arrivals.start()
         live = Live(changes, tokens, queries, arrivals=arrivals)
         live.start()
         progress = OfProjections(queries, arrivals, list(PROJECTIONS))
         automation = Automation(
             events.url,
+            projected.waiter(),
             processor,
             queries,
             order_expiry=settings.order_expiry,
@@ -324,7 +327,7 @@ def _database_check(events: Log) -> Check:
 async def beside(settings: Settings, events: Log, parts: Operated, projections: Sequence[str]) -> AsyncIterator[Edge]:
     """/livez, /readyz and /metrics of a process without an edge, which may have projections that it keeps."""
     async with AsyncConnectionPool(events.url, min_size=0, max_size=2, open=False) as pool:
-        arrivals = Arrivals(events.url, pool, PROJECTIONS, partitions=settings.kafka_partitions)
+        arrivals = Arrivals(Wakeup(), pool, PROJECTIONS, partitions=settings.kafka_partitions)
         progress = OfProjections(Queries(pool), arrivals, projections)
         lag: dict[str, Check] = {"projection lag": progress.problem} if projections else {}
         checks = {**parts.checks, **lag}

@@ -30,7 +30,7 @@ from events.publication import PATIENCE, Batch, Producer, Published, read_positi
 from events.relay_progress import Progress, keep_noting
 from events.tasks import ended
 from events.topics import ensure_topics, partition_of
-from events.wakeup import Wakeup
+from events.wakeup import Listening, Wakeup
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two attempts."""
@@ -101,8 +101,8 @@ class Relay:
         """
         await ensure_topics(self._bootstrap_servers, self._partitions)
         self.problem = None
-        async with Wakeup(self._events.url, CHANNEL) as grown:
-            pause = _Pause()
+        async with Listening(self._events.url, CHANNEL) as listening:
+            grown, pause = listening.waiter(), _Pause()
             while True:
                 try:
                     async with Leadership(self._events.url) as leadership:

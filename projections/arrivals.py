@@ -24,7 +24,6 @@ from events.wakeup import Wakeup
 from projections.checkpoints import CLOSED
 from projections.feed import LOG
 from projections.tables import Projection
-from projections.worker import CHANGES
 
 PLACES = "SELECT projection, partition, next_offset, position FROM checkpoints WHERE projection = ANY(%s)"
 """Every checkpoint of some projections."""
@@ -59,21 +58,23 @@ class Places(msgspec.Struct, frozen=True):
 
 
 class Arrivals:
-    """`start`, `reached`, `stop`. `poll` bounds in seconds how long a lost notification delays a waiter.
+    """`start`, `reached`, `stop`.
+
+    `changed` wakes it when a projection has got on; `poll` bounds in seconds how long a lost wake-up delays a waiter.
 
     `partitions` is how many the event topics have.
     """
 
     def __init__(
         self,
-        url: str,
+        changed: Wakeup,
         pool: AsyncConnectionPool[Any],
         projections: Mapping[str, Projection],
         *,
         partitions: int,
         poll: float = 5.0,
     ) -> None:
-        self._wakeup = Wakeup(url, CHANGES)
+        self._changed = changed
         self._kinds = {name: projection.kind for name, projection in projections.items()}
         self._trails = {name: _Trail(pool, projection.kind, partitions) for name, projection in projections.items()}
         self._pool = pool
@@ -106,7 +107,7 @@ class Arrivals:
             return await self._seen(projection, partition, places[projection], position) >= position
         waiter = Waiter(position, next(self._numbers), asyncio.get_running_loop().create_future())
         heapq.heappush(self._waiting.setdefault((projection, partition), []), waiter)
-        self._wakeup.wake()
+        self._changed.wake()
         try:
             async with asyncio.timeout(within):
                 return await waiter.future
@@ -134,19 +135,18 @@ class Arrivals:
             self._waiting.pop(key, None)
 
     async def _run(self) -> None:
-        async with self._wakeup:
-            while True:
-                try:
-                    if self._waiting:
-                        await self._look()
-                except (psycopg.OperationalError, PoolTimeout) as error:
-                    log.warning("readers wait: the database of the read models does not answer", error=str(error))
-                    await asyncio.sleep(PAUSE)
-                except Exception:
-                    log.exception("readers wait: what the projections have seen cannot be told")
-                    await asyncio.sleep(PAUSE)
-                else:
-                    await self._wakeup.wait(self._poll)
+        while True:
+            try:
+                if self._waiting:
+                    await self._look()
+            except (psycopg.OperationalError, PoolTimeout) as error:
+                log.warning("readers wait: the database of the read models does not answer", error=str(error))
+                await asyncio.sleep(PAUSE)
+            except Exception:
+                log.exception("readers wait: what the projections have seen cannot be told")
+                await asyncio.sleep(PAUSE)
+            else:
+                await self._changed.wait(self._poll)
 
     async def _look(self) -> None:
         """Read how far the projections are that somebody waits for, and tell those who need not wait any more."""

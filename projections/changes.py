@@ -28,9 +28,6 @@ from projections.shapes import OrderView
 
 log = structlog.get_logger()
 
-CHANNEL = "changes"
-"""The NOTIFY channel that says: a projection has committed."""
-
 SHOWN = ("order_details", "order_list", "timeline")
 """The projections whose rows make up a change; it is told when the slowest of them has it."""
 
@@ -199,13 +196,14 @@ class Listener(Protocol):
 class Changes:
     """Reads what the projections commit, once for all listeners. `start`, `join` or `catch_up`, `leave`, `stop`.
 
-    `complete` fills in what only the edge knows of an order. `poll` bounds in seconds how long a lost notification
-    delays a change, `patience` how long a cursor may be ahead of this database. `problem` says what is wrong now.
+    `changed` wakes it when there may be something new; `complete` fills in what only the edge knows of an order. `poll`
+    bounds in seconds how long a lost wake-up delays a change, `patience` how long a cursor may be ahead of this
+    database. `problem` says what is wrong now.
     """
 
     def __init__(
         self,
-        url: str,
+        changed: Wakeup,
         pool: AsyncConnectionPool[Any],
         queries: Queries,
         *,
@@ -214,7 +212,7 @@ class Changes:
         patience: float = 5.0,
         replays: int = 4,
     ) -> None:
-        self._url = url
+        self._changed = changed
         self._pool = pool
         self._queries = queries
         self._complete = complete
@@ -304,19 +302,18 @@ class Changes:
 
     async def _run(self) -> None:
         delay = 0.1
-        async with Wakeup(self._url, CHANNEL) as wakeup:
-            while True:
-                try:
-                    await self._advance()
-                    self.problem, delay = None, 0.1
-                    await wakeup.wait(self._poll)
-                except (psycopg.OperationalError, PoolTimeout) as error:
-                    self._fail("the database of the read models does not answer", error)
-                except Exception as error:  # noqa: BLE001  whatever it is, it is told, and listeners wait for the mend
-                    self._fail("changes cannot be read", error)
-                if self.problem:
-                    await asyncio.sleep(delay)
-                    delay = min(delay * 2, self._poll)
+        while True:
+            try:
+                await self._advance()
+                self.problem, delay = None, 0.1
+                await self._changed.wait(self._poll)
+            except (psycopg.OperationalError, PoolTimeout) as error:
+                self._fail("the database of the read models does not answer", error)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is told, and listeners wait for the mend
+                self._fail("changes cannot be read", error)
+            if self.problem:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, self._poll)
 
     def _fail(self, what: str, error: Exception) -> None:
         self.problem = f"{what}: {error}"

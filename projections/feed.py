@@ -11,7 +11,7 @@ from events import codec
 from events.codec import Row, UnreadableEvent
 from events.envelope import Kind, Recorded
 from events.log import CHANNEL, Log, LogUnavailable
-from events.wakeup import Wakeup
+from events.wakeup import Listening
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,7 +105,8 @@ class LogFeed:
         return LOG[0]
 
     async def open(self, kinds: set[Kind], begin: Begin) -> None:  # noqa: ARG002  as above
-        self._wakeup = await self._stack.enter_async_context(Wakeup(self._log.url, CHANNEL))
+        listening = await self._stack.enter_async_context(Listening(self._log.url, CHANNEL))
+        self._wakeup = listening.waiter()
         self._next = (await begin([LOG]))[LOG]
         head = await self._ask(self._log.head)
         if self._next > head + 1:

@@ -21,12 +21,13 @@ from api.sign_in import SignIn
 from api.tokens import Tokens
 from commands.processor import Processor
 from events.log import Log
+from events.wakeup import Listening
 from projections.arrivals import Arrivals
 from projections.catalogue import PROJECTIONS
 from projections.feed import LogFeed
 from projections.migrate import migrate
 from projections.queries import Queries
-from projections.worker import Worker
+from projections.worker import CHANGES, Worker
 
 SECRET = b"a secret that only these tests know, of 32 bytes or more"
 
@@ -39,9 +40,18 @@ Json = dict[str, Any]
 
 class Edge:
     def __init__(
-        self, client: httpx.AsyncClient, log: Log, parts: Parts, tokens: Tokens, sources: list[Source]
+        self,
+        client: httpx.AsyncClient,
+        log: Log,
+        parts: Parts,
+        tokens: Tokens,
+        *,
+        changes: Listening,
+        sources: list[Source],
     ) -> None:
         self.client, self.log, self.parts, self.tokens = client, log, parts, tokens
+        self.changes = changes
+        """Wakes who waits for the read models."""
         self.sources = sources
         """What /metrics shows; a test may add to it."""
 
@@ -122,8 +132,11 @@ async def an_edge(
     processor.start()
     tokens = Tokens(SECRET, issuer="orderlog", audience="orderlog")
     passwords = Passwords(time=1, memory=8)
-    async with AsyncConnectionPool(url, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}) as pool:
-        arrivals = Arrivals(url, pool, PROJECTIONS, partitions=6)
+    async with (
+        AsyncConnectionPool(url, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}) as pool,
+        Listening(url, CHANGES) as changes,
+    ):
+        arrivals = Arrivals(changes.waiter(), pool, PROJECTIONS, partitions=6)
         arrivals.start()
         accounts = Accounts(pool, passwords)
         sources: list[Source] = []
@@ -140,7 +153,7 @@ async def an_edge(
         given = Parts(**(wired | parts))
         transport = httpx.ASGITransport(create_app(given))
         async with httpx.AsyncClient(transport=transport, base_url="http://orderlog") as client:
-            yield Edge(client, log, given, tokens, sources)
+            yield Edge(client, log, given, tokens, changes=changes, sources=sources)
         await arrivals.stop()
     passwords.close()
     await processor.stop()

@@ -56,7 +56,7 @@ async def following(edge: Edge) -> AsyncIterator[Edge]:
 
 def an_automation(edge: Edge, clock: Clock | None = None, **settings: Any) -> Automation:
     given: dict[str, Any] = {"processor": edge.parts.processor, "queries": edge.parts.queries} | settings
-    return Automation(edge.log.url, now=clock or Clock(), **given)
+    return Automation(edge.log.url, edge.changes.waiter(), now=clock or Clock(), **given)
 
 
 async def taken(edge: Edge, automation: Automation) -> bool:

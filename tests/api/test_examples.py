@@ -94,7 +94,8 @@ async def sent_in_turn(edge: Edge, example: Example, path: str) -> str:
     """The path of the order, which is told by the first answer."""
     if example.command in BY_THEMSELVES:
         await edge.projected()
-        assert await Automation(edge.log.url, edge.parts.processor, edge.parts.queries).take_due()
+        changed, parts = edge.changes.waiter(), edge.parts
+        assert await Automation(edge.log.url, changed, parts.processor, parts.queries).take_due()
         return path
     (route,) = [route for route in ROUTES if route.command is example.command]
     answer = await edge.post(route.path.format(order_id=path.rpartition("/")[2]), example.body)

@@ -30,13 +30,14 @@ from events import codec
 from events.envelope import Cause, Event, order_stream
 from events.log import Log
 from events.order import OrderEvent
+from events.wakeup import Listening
 from projections.arrivals import Arrivals
 from projections.catalogue import PROJECTIONS
 from projections.changes import Changes, Cursor
 from projections.feed import LogFeed
 from projections.migrate import migrate
 from projections.queries import Queries
-from projections.worker import Worker
+from projections.worker import CHANGES, Worker
 from tests.examples import NOON, an_order_confirmed, an_order_placed, posters
 
 SECRET = b"a secret of the tests, of 32 bytes or more"
@@ -154,10 +155,13 @@ async def serving(url: str, limits: Limits | None = None) -> AsyncIterator[Shop]
     tokens = Tokens(SECRET, issuer="orderlog", audience="orderlog")
     worker = Worker(url, PROJECTIONS.values(), LogFeed(log))
     worker.start()
-    async with AsyncConnectionPool(url, min_size=1, max_size=6, open=False) as pool:
+    async with (
+        AsyncConnectionPool(url, min_size=1, max_size=6, open=False) as pool,
+        Listening(url, CHANGES) as projected,
+    ):
         queries = Queries(pool)
-        changes = Changes(url, pool, queries, complete=with_allowed_commands)
-        arrivals = Arrivals(url, pool, PROJECTIONS, partitions=6)
+        changes = Changes(projected.waiter(), pool, queries, complete=with_allowed_commands)
+        arrivals = Arrivals(projected.waiter(), pool, PROJECTIONS, partitions=6)
         arrivals.start()
         live = Live(changes, tokens, queries, limits, arrivals=arrivals)
         live.start()

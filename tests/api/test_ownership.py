@@ -91,17 +91,17 @@ async def here(postgres: DatabaseServer) -> AsyncIterator[Installation]:
         accounts = edge.parts.identity.accounts
         await accounts.add_user(NewUser(name=USER, password=PASSWORD, roles=["staff"]), "ada")
         await accounts.add_client(NewClient(name=CLIENT, roles=["staff"]), "ada")
-        async with listened_to(edge, url) as installation:
+        async with listened_to(edge) as installation:
             yield installation
     postgres.drop_database(url)
 
 
 @asynccontextmanager
-async def listened_to(edge: Edge, url: str) -> AsyncIterator[Installation]:
+async def listened_to(edge: Edge) -> AsyncIterator[Installation]:
     """With the live feed, behind our own server."""
     queries = edge.parts.queries
     live = Live(
-        Changes(url, queries._pool, queries, complete=with_allowed_commands),
+        Changes(edge.changes.waiter(), queries._pool, queries, complete=with_allowed_commands),
         edge.tokens,
         queries,
         arrivals=edge.parts.arrivals,

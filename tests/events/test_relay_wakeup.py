@@ -7,10 +7,13 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from events.wakeup import Wakeup
+from events.wakeup import Listening
 from tests.services.postgres import Postgres
 
 CHANNEL = "news"
+
+SESSIONS_THAT_LISTEN = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = %s"
+"""How many sessions asked for that last."""
 
 
 def notify(url: str, channel: str = CHANNEL) -> None:
@@ -19,7 +22,8 @@ def notify(url: str, channel: str = CHANNEL) -> None:
 
 
 async def test_a_notification_wakes_the_waiter(database_url: str) -> None:
-    async with Wakeup(database_url, CHANNEL) as wakeup:
+    async with Listening(database_url, CHANNEL) as listening:
+        wakeup = listening.waiter()
         assert await wakeup.wait(5)  # it listens now
         waiter = asyncio.create_task(wakeup.wait(5))
         await asyncio.sleep(0.1)
@@ -31,7 +35,8 @@ async def test_a_notification_wakes_the_waiter(database_url: str) -> None:
 
 
 async def test_a_notification_from_before_the_wait_is_not_missed(database_url: str) -> None:
-    async with Wakeup(database_url, CHANNEL) as wakeup:
+    async with Listening(database_url, CHANNEL) as listening:
+        wakeup = listening.waiter()
         assert await wakeup.wait(5)
         await asyncio.to_thread(notify, database_url)
         while not wakeup._news.is_set():  # noqa: ASYNC110  it must have come before the wait
@@ -42,7 +47,8 @@ async def test_a_notification_from_before_the_wait_is_not_missed(database_url: s
 
 
 async def test_without_a_notification_the_time_passes(database_url: str) -> None:
-    async with Wakeup(database_url, CHANNEL) as wakeup:
+    async with Listening(database_url, CHANNEL) as listening:
+        wakeup = listening.waiter()
         assert await wakeup.wait(5)
         await asyncio.to_thread(notify, database_url, "other_news")
         start = time.monotonic()
@@ -51,13 +57,29 @@ async def test_without_a_notification_the_time_passes(database_url: str) -> None
         assert time.monotonic() - start >= 0.3
 
 
+async def test_all_waiters_are_woken_over_one_connection(database_url: str) -> None:
+    async with Listening(database_url, CHANNEL) as listening:
+        waiters = [listening.waiter() for _ in range(3)]
+        for one in waiters:
+            assert await one.wait(5)
+        waiters.append(listening.waiter())
+        assert await waiters[-1].wait(0.5), "it looks at once, since there is a connection already"
+
+        await asyncio.to_thread(notify, database_url)
+
+        assert [await one.wait(5) for one in waiters] == [True] * 4
+        with psycopg.connect(database_url) as connection:
+            assert connection.execute(SESSIONS_THAT_LISTEN, (f'LISTEN "{CHANNEL}"',)).fetchone() == (1,)
+
+
 @pytest.mark.parametrize("end", [Postgres.restart, lambda server: (server.kill(), server.start())])
 async def test_it_listens_again_after_postgres_was_away(
     restartable_postgres: Postgres, end: Callable[[Postgres], None]
 ) -> None:
     restartable_postgres.start()
     url = restartable_postgres.create_database()
-    async with Wakeup(url, CHANNEL) as wakeup:
+    async with Listening(url, CHANNEL) as listening:
+        wakeup = listening.waiter()
         assert await wakeup.wait(5)
 
         await asyncio.to_thread(end, restartable_postgres)

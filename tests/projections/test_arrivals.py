@@ -12,8 +12,10 @@ from psycopg_pool import AsyncConnectionPool
 from events.codec import Row
 from events.envelope import key_of, kind_of
 from events.topics import partition_of
+from events.wakeup import Listening
 from projections.arrivals import CHUNK, Arrivals
 from projections.catalogue import PROJECTIONS
+from projections.worker import CHANGES
 from tests.projections.lives import lives, the_life_of_an_order
 from tests.projections.logs import a_catalogue
 from tests.projections.reading import ReadSide, until
@@ -31,8 +33,11 @@ ON CONFLICT (projection, source, partition) DO UPDATE SET position = excluded.po
 
 @asynccontextmanager
 async def watched(url: str, *, poll: float = 60) -> AsyncIterator[Arrivals]:
-    async with AsyncConnectionPool(url, min_size=1, max_size=2, open=False) as pool:
-        arrivals = Arrivals(url, pool, PROJECTIONS, partitions=PARTITIONS, poll=poll)
+    async with (
+        AsyncConnectionPool(url, min_size=1, max_size=2, open=False) as pool,
+        Listening(url, CHANGES) as listening,
+    ):
+        arrivals = Arrivals(listening.waiter(), pool, PROJECTIONS, partitions=PARTITIONS, poll=poll)
         arrivals.start()
         yield arrivals
         await arrivals.stop()
