@@ -26,6 +26,7 @@ from api.auth import Caller, Verifier
 from api.consistency import Token
 from api.errors import Place, Problem, pointer, unavailable
 from api.ids import request_id_from
+from api.limits import Limits as RateLimit
 from api.websocket import refuse
 from events.codec import TYPES
 from events.tasks import ended
@@ -133,9 +134,11 @@ class Live:
         limits: Limits | None = None,
         *,
         arrivals: Arrivals,
+        rate: RateLimit | None = None,
     ) -> None:
         self.changes, self.tokens, self.queries, self.arrivals = changes, tokens, queries, arrivals
         self.limits = limits or Limits()
+        self.rate = rate
         if self.limits.queue < 2 * PAGE:  # half of it must take a page of what a client missed
             raise ValueError(f"the queue of a client holds {self.limits.queue} messages; it needs at least {2 * PAGE}")
         self.routes: list[BaseRoute] = [WebSocketRoute("/v1/live", self, name="live")]
@@ -174,11 +177,16 @@ class Live:
             await refuse(scope, send, problem, request_id)
             return
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
-        await self.listen(caller, receive, send, request_id)
+        await self.listen(caller, receive, send, request_id, rate=self.rate)
 
-    async def listen(self, caller: Caller | None, receive: Receive, send: Send, request_id: str) -> None:
-        """Tell one client what it wants to hear until either side ends; `caller` is None if it has yet to say who."""
-        connection = Connection(self, receive, send, request_id)
+    async def listen(
+        self, caller: Caller | None, receive: Receive, send: Send, request_id: str, *, rate: RateLimit | None
+    ) -> None:
+        """Tell one client what it wants to hear until either side ends; `caller` is None if it has yet to say who.
+
+        Each subscription counts as a request at `rate`, if that is given.
+        """
+        connection = Connection(self, receive, send, request_id, rate)
         self._connections.add(connection)
         try:
             await connection.serve(caller)
@@ -225,8 +233,9 @@ _CHALLENGE = [(b"www-authenticate", b'Bearer realm="orderlog", error="invalid_to
 class Connection:
     """One client: what waits for it, what it subscribed to, and the tasks that work for it."""
 
-    def __init__(self, live: Live, receive: Receive, send: Send, request_id: str) -> None:
+    def __init__(self, live: Live, receive: Receive, send: Send, request_id: str, rate: RateLimit | None) -> None:
         self._live = live
+        self._rate = rate
         self._limits = live.limits
         self._receive, self._send = receive, send
         self._request_id = request_id
@@ -395,8 +404,14 @@ class Connection:
             raise _malformed("/id", f"{wanted.id!r} is subscribed already", wanted.id)
         if len(self._subscriptions) >= self._limits.subscriptions:
             detail = f"A connection has at most {self._limits.subscriptions} subscriptions."
-            raise Stop(TOO_MANY, Problem("busy", detail, status_and_title=(429, "Too many subscriptions")), wanted.id)
+            raise Stop(TOO_MANY, Problem("too-many-subscriptions", detail), wanted.id)
         interest, start, tokens = _interest(self._caller, wanted), _start(wanted), _tokens(wanted)
+        if self._rate is not None:
+            try:
+                self._rate.take(self._caller.subject, {})
+            except Problem as problem:
+                self._explain(Stop(None, problem, wanted.id))
+                return
         self._subscriptions[wanted.id] = Subscription(self._live, self, wanted.id, interest, start, tokens=tokens)
 
     def _unsubscribe(self, unwanted: Unsubscribe) -> None:
@@ -603,12 +618,7 @@ def _read_message(text: str) -> Message:
 
 
 def _malformed(where: str, why: str, subscription: str | None = None) -> Stop:
-    problem = Problem(
-        "malformed-message",
-        f"{where or 'the message'}: {why}",
-        errors=[Place(where, why, "message")],
-        status_and_title=(400, "The message is not valid"),
-    )
+    problem = Problem("malformed-message", f"{where or 'the message'}: {why}", errors=[Place(where, why, "message")])
     return Stop(MALFORMED, problem, subscription)
 
 
@@ -616,7 +626,6 @@ def _too_large(most: int) -> Problem:
     return Problem(
         "snapshot-too-large",
         f"A snapshot has at most {most} orders: narrow the filter, or subscribe from now and read GET /v1/orders.",
-        status_and_title=(400, "The snapshot is too large"),
     )
 
 

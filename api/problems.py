@@ -33,6 +33,11 @@ ADVICE: dict[str, str] = {
     "used: send it in another batch.",
     "too-many-requests": "You have used up what RateLimit-Policy allows. Wait Retry-After seconds; RateLimit says what "
     "is left with each answer.",
+    "malformed-message": "`errors` names the place in the message, or in what the query of GET /v1/events stands for, "
+    "and what would be right. A socket is closed after it: connect again, and go on from your cursor.",
+    "snapshot-too-large": "Narrow the filter; or subscribe from now, and read the orders page by page from "
+    "GET /v1/orders.",
+    "too-many-subscriptions": "Unsubscribe from what you no longer need, or open another connection.",
     "busy": "More commands wait than can be decided soon. Nothing was done. Try again after Retry-After seconds, with "
     "the same Idempotency-Key.",
     "unavailable": "The database did not answer in time, and whether your command was taken is not known. Try again "

@@ -5,6 +5,7 @@ A client such as EventSource comes back by itself with the id of the last event,
 
 import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -57,8 +58,10 @@ class Events:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = await self._live.admitted(single(scope["headers"]).get(b"authorization"))
+        if self._live.rate is not None:
+            self._live.rate.take(caller.subject, scope["told"])
         stream = _Stream(_wanted(QueryParams(scope["query_string"]), Headers(scope=scope)), receive, send)
-        await self._live.listen(caller, stream.receive, stream.send, scope["request_id"])
+        await self._live.listen(caller, stream.receive, stream.send, scope["request_id"], rate=None)
 
 
 def _wanted(query: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, Any]:
@@ -142,7 +145,9 @@ class _Stream:
     async def _refuse(self, problem: bytes) -> None:
         self._begun = True
         self._over.set()
-        await Answer(_failed(problem).status, (PROBLEM_JSON,), problem).send(self._send)
+        status = _failed(problem).status
+        later = ((b"retry-after", b"2"),) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
+        await Answer(status, (PROBLEM_JSON, *later), problem).send(self._send)
 
     async def _end(self) -> None:
         if self._begun and not self._over.is_set():

@@ -182,7 +182,8 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
         changes = Changes(projected.waiter(), pool, queries, complete=shapes.with_allowed_commands)
         arrivals = Arrivals(projected.waiter(), pool, PROJECTIONS, partitions=settings.kafka_partitions)
         arrivals.start()
-        live = Live(changes, tokens, queries, arrivals=arrivals)
+        rate = Limits(Quota.parse(settings.rate_limit)) if settings.rate_limit else None
+        live = Live(changes, tokens, queries, arrivals=arrivals, rate=rate)
         live.start()
         progress = OfProjections(queries, arrivals, list(PROJECTIONS))
         automation = Automation(
@@ -217,7 +218,7 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             checks=checks,
             notes=notes,
             sources=[*sources, OfChecks(checks).measure, *operated.sources],
-            limits=Limits(Quota.parse(settings.rate_limit)) if settings.rate_limit else None,
+            limits=rate,
             versioned=frozenset(ON_ORDER[name].command for name in settings.require_if_match),
             cors_origins=settings.cors_origins,
         )

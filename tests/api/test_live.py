@@ -22,6 +22,8 @@ from websockets.frames import Close
 from api.auth import Role
 from api.errors import Problem
 from api.exchanges import Exchanges, as_response
+from api.limits import Limits as RateLimit
+from api.limits import Quota
 from api.live import SUBPROTOCOL, Limits, Live
 from api.shapes import with_allowed_commands
 from api.sse import Events
@@ -148,7 +150,7 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(url: str, limits: Limits | None = None) -> AsyncIterator[Shop]:
+async def serving(url: str, limits: Limits | None = None, rate: RateLimit | None = None) -> AsyncIterator[Shop]:
     migrate(url)
     log = Log(url)
     log.create()
@@ -163,7 +165,7 @@ async def serving(url: str, limits: Limits | None = None) -> AsyncIterator[Shop]
         changes = Changes(projected.waiter(), pool, queries, complete=with_allowed_commands)
         arrivals = Arrivals(projected.waiter(), pool, PROJECTIONS, partitions=6)
         arrivals.start()
-        live = Live(changes, tokens, queries, limits, arrivals=arrivals)
+        live = Live(changes, tokens, queries, limits, arrivals=arrivals, rate=rate)
         live.start()
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)  # so that a slow client is noticed early
@@ -612,7 +614,21 @@ async def test_more_subscriptions_than_the_limit_are_refused_with_4429(shop: Sho
         await client.say(type="subscribe", id="d", **{"from": "now"})
         messages, closed = await client.end()
     assert closed.code == 4429
+    assert messages[0]["problem"]["code"] == "too-many-subscriptions"
     assert "at most 3" in messages[0]["problem"]["detail"]
+
+
+async def test_a_subscription_counts_as_a_request_and_one_too_many_is_refused_alone(database_url: str) -> None:
+    async with serving(database_url, rate=RateLimit(Quota.parse("2/h"))) as shop, shop.client() as client:
+        for name in "ab":
+            await client.subscribe(name=name)
+        await client.say(type="subscribe", id="c", **{"from": "now"})
+        refused = await client.next("error")
+        await shop.place()
+        told = {(await client.next("event"))["id"] for _ in "ab"}
+
+    assert (refused["id"], refused["problem"]["code"]) == ("c", "too-many-requests")
+    assert told == {"a", "b"}
 
 
 # The end

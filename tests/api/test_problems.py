@@ -1,14 +1,17 @@
 """Whatever goes wrong is a problem that leads to its page, also what the framework and the server refuse."""
 
+import ast
 import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+import api
 from api.app import create_app
 from api.errors import PROBLEMS
 from api.oauth import TITLES
@@ -36,6 +39,20 @@ async def test_every_problem_has_a_page_that_says_what_to_do(edge: Edge) -> None
         assert title.split("'")[0] in page.text
     listed = (await edge.client.get("/problems")).text
     assert all(f"/problems/{code}'" in listed for code in codes)
+
+
+def test_every_code_that_the_edge_gives_is_in_the_table() -> None:
+    """What is not would have a type that leads nowhere."""
+    codes = {
+        call.args[0].value
+        for file in Path(api.__file__).parent.glob("*.py")
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Problem"
+        if call.args and isinstance(call.args[0], ast.Constant)
+    }
+
+    assert len(codes) > 30
+    assert codes <= PROBLEMS.keys()
 
 
 async def test_the_type_of_a_problem_leads_to_its_page(edge: Edge) -> None:

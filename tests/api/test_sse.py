@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from api import consistency
+from api.limits import Limits as RateLimit
+from api.limits import Quota
 from api.live import Limits
 from projections.changes import Cursor
 from tests.api.test_live import ANNE, BOB, Shop, serving, shop, until, until_read
@@ -184,6 +186,19 @@ async def test_a_client_that_goes_away_is_forgotten(shop: Shop) -> None:
         assert shop.live.connections == 1
 
     await until(lambda: shop.live.connections == 0)
+
+
+async def test_a_stream_counts_as_one_request(database_url: str) -> None:
+    async with (
+        serving(database_url, rate=RateLimit(Quota.parse("1/h"))) as shop,
+        listening(shop) as stream,
+        httpx.AsyncClient(timeout=30) as client,
+    ):
+        again = await client.get(address(shop), headers=bearer(shop))
+
+        assert stream.answer.headers["ratelimit-policy"] == '"caller";q=1;w=3600'
+        assert (again.status_code, again.json()["code"]) == (429, "too-many-requests")
+        assert int(again.headers["retry-after"]) > 3_000
 
 
 async def test_streams_and_sockets_share_one_limit(database_url: str) -> None:
