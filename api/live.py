@@ -50,7 +50,7 @@ TOO_SLOW = 4508  # *
 RESTARTING = 1012  # *
 FAILED = 1011  # *
 
-_ORDER_EVENTS = frozenset(name for name in TYPES if name.startswith("orderlog.order."))
+ORDER_EVENTS = frozenset(name for name in TYPES if name.startswith("orderlog.order."))
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")  # where msgspec says that something is wrong
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
@@ -573,8 +573,8 @@ def _who(caller: Caller) -> dict[str, Any]:
 def _interest(caller: Caller, wanted: Subscribe) -> Interest:
     """What is wanted, confined to what the caller may see. Raises `Stop`."""
     wish = wanted.filter
-    if wish.event is not None and wish.event not in _ORDER_EVENTS:
-        known = ", ".join(sorted(_ORDER_EVENTS))
+    if wish.event is not None and wish.event not in ORDER_EVENTS:
+        known = ", ".join(sorted(ORDER_EVENTS))
         raise _malformed("/filter/event", f"{wish.event!r} is not a type of an order's events, which are: {known}")
     customer_id = wish.customer_id
     if not caller.reads_all:

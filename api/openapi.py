@@ -18,6 +18,7 @@ from api.documented import PARAMETERS, READS, TAGS, codes_of, responses, token_e
 from api.documented_headers import HEADERS, IF_NONE_MATCH, TAGGED, asked_of, told_by_command, told_by_read
 from api.documented_pages import page_paths
 from api.documented_shapes import OPERATIONS, SCHEMAS, shapes_of, token_error
+from api.documented_stream import stream_paths
 from api.examples import bodies_of
 from api.issuing import Operation
 from api.oauth import FORM
@@ -45,7 +46,7 @@ _BEARER = {
 DESCRIPTION = """An event-sourced order backend. Money is an integer count of minor units, times are RFC 3339 UTC, and
 errors are problem details (RFC 9457). A command that is tried again with the same Idempotency-Key is one command.
 Wherever there is GET there is HEAD, and Accept is not looked at: everything has one form. The live feed is a WebSocket
-at /v1/live, or server-sent events at GET /v1/events; OpenAPI has no words for either.
+at /v1/live, for which OpenAPI has no words, or the server-sent events at GET /v1/events.
 
 Within one first number of the version there may be more of everything: routes, members of answers, values of
 enumerations, kinds of events, codes of problems. Read past what you do not know."""
@@ -73,7 +74,7 @@ def document() -> Json:
     for route in ROUTES:
         described["paths"].setdefault(route.path, {})[route.method.lower()] = _command(route, schemas)
     batch_document.complete(described["paths"]["/v1/orders:batch"]["post"], schemas)
-    described["paths"] |= page_paths()
+    described["paths"] |= stream_paths() | page_paths()
     described["components"]["examples"] = {code: problem_example(code) for code in _codes(described["paths"])}
     described["components"]["headers"] = HEADERS
     described["components"]["securitySchemes"] = {"bearer": _BEARER}

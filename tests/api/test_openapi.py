@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from api.examples import BATCHES, bodies_of
+from api.live import Filter
 from api.openapi import served
 from api.routes import ON_ORDER, ROUTES
+from api.sse import PATH, RETRY
 from events.codec import TYPES
+from projections.changes import Cursor
 from tests.api.edge import Edge
 
 DOCUMENT: dict[str, Any] = json.loads(served())
@@ -33,6 +36,21 @@ def test_each_command_route_is_in_the_document() -> None:
 def test_each_read_is_in_the_document_with_the_shape_of_its_answer() -> None:
     for path in ("/v1/orders", "/v1/orders/{order_id}", "/v1/orders/{order_id}/events", "/v1/products", "/v1/auth/me"):
         assert DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+
+
+def test_the_stream_is_asked_for_as_the_document_says() -> None:
+    operation = DOCUMENT["paths"][PATH]["get"]
+    asked = {one["name"] for one in operation["parameters"] if one["in"] == "query"}
+    frames = operation["responses"]["200"]["content"]["text/event-stream"]["examples"]["example 1"]["value"]
+
+    assert asked == {"from", *Filter.__struct_fields__}
+    assert frames.startswith(RETRY.decode())
+    for frame in frames.strip().split("\n\n")[1:]:
+        fields = dict(line.split(": ", 1) for line in frame.split("\n"))
+        told = json.loads(fields["data"])
+        assert told["type"] == fields["event"]
+        assert told["cursor"] == fields.get("id", told["cursor"])
+        assert Cursor.parse(told["cursor"])
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -50,6 +50,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OF_ONE_ORDER = [route for route in RULES if "{order_id}" in route]
 OVER_HTTP = [route for route in RULES if not route.startswith(("WS ", "SSE "))]
+STREAM = "GET /v1/events"
 
 
 class Installation:
@@ -126,7 +127,7 @@ async def listened_to(edge: Edge) -> AsyncIterator[Installation]:
 
 async def test_each_route_has_a_rule_and_each_rule_a_route(here: Installation) -> None:
     assert routes_of(here.app) == RULES.keys()
-    assert OPERATIONS.keys() == {*OVER_HTTP}, "a route is not in the document"
+    assert OPERATIONS.keys() == {*OVER_HTTP, STREAM}, "a route is not in the document"
     assert {len(rule) for rule in RULES.values()} == {len(CALLERS)}
 
 
@@ -174,6 +175,8 @@ async def test_each_caller_may_have_events_sent_by_the_rule(here: Installation) 
         for caller, status in zip(CALLERS, RULES["SSE /v1/events"], strict=True):
             async with client.stream("GET", "/v1/events", headers=here.callers[caller]) as answer:
                 assert answer.status_code == status, caller
+                code = None if status < 400 else json.loads(await answer.aread())["code"]
+                assert is_documented(STREAM, status, code), f"{caller}: the document does not know {status} {code}"
 
 
 # Somebody else's order ---------------------------------------------------------------------------------------
