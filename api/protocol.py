@@ -26,7 +26,7 @@ class ClientLimits(msgspec.Struct, frozen=True):
     """What clients may take of the server; times in seconds."""
 
     head: float = 10.0  # from the first byte of a request, or from connecting, to the end of its headers
-    body: float = 30.0  # for a body to come; and to read something of an answer
+    body: float = 30.0  # for a body to come; and to read enough of what waits to be read
     connections: int = 10_000  # more are answered that they are too many; twice as many are not taken
 
 
@@ -40,12 +40,13 @@ class Http(HttpToolsProtocol):
     _whole: object = ()  # the last request that has come whole
     _awaited: tuple[Literal["head", "body"], object] | None = None  # what of which request the timer runs for
     _timer: TimerHandle | None = None
-    _unread_timer: TimerHandle | None = None
+    _joined: Joined
 
     # What comes
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(cast(asyncio.Transport, Joined(transport, self.loop, self.limits.body)))
+        self._joined = Joined(transport, self.loop, self.limits.body)
+        super().connection_made(cast(asyncio.Transport, self._joined))
         if len(self.connections) > self.limits.connections:
             self.app = cast(Any, overloaded(cast(ASGIApp, self.app)))
             if len(self.connections) > 2 * self.limits.connections:
@@ -71,9 +72,12 @@ class Http(HttpToolsProtocol):
         self._whole = self.scope
         super().handle_websocket_upgrade()
 
+    def eof_received(self) -> None:
+        self._joined.end()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
-        self._stop_watching()
+        self._joined.unwatch()
         super().connection_lost(exc)
 
     def _incomplete(self, size: int) -> None:
@@ -98,12 +102,14 @@ class Http(HttpToolsProtocol):
         if self._awaited is None or self._awaited[0] != part or self._awaited[1] is not self.scope:
             self._forget()
             self._awaited = (part, self.scope)
+            self._joined.owed = self.scope is not None
             self._timer = self.loop.call_later(getattr(self.limits, part), self._too_slow)
 
     def _forget(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._awaited = None
+        self._joined.owed = False
 
     def _too_slow(self) -> None:
         assert self._awaited is not None
@@ -121,32 +127,19 @@ class Http(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch(self.transport.get_write_buffer_size())
+        self._joined.watch()
 
     def resume_writing(self) -> None:
-        self._stop_watching()
+        if not self.transport.is_closing():
+            self._joined.unwatch()
         super().resume_writing()
-
-    def _watch(self, unread: int) -> None:
-        self._unread_timer = self.loop.call_later(self.limits.body, self._unread, unread)
-
-    def _unread(self, before: int) -> None:
-        unread = self.transport.get_write_buffer_size()
-        if unread < before:
-            self._watch(unread)
-        else:
-            self.transport.abort()
-
-    def _stop_watching(self) -> None:
-        if self._unread_timer is not None:
-            self._unread_timer.cancel()
-            self._unread_timer = None
 
     # What is no request
 
     def _unsupported_upgrade_warning(self) -> None:
         """The request is answered as if it had not asked for another protocol; whatever comes next is not read."""
         self.cycle.keep_alive = False
+        self._joined.owed = True
         if self.cycle.response_complete:
             self.transport.close()
 
@@ -156,11 +149,18 @@ class Http(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _is_answered(self) -> bool:
+        """Whether the last request is, though it has not come whole."""
+        cycle = self.cycle
+        return cycle is not None and cycle.scope is self.scope is not self._whole and cycle.response_complete
+
     def _refuse(self, problem: Problem) -> None:
         """Answer and close. What was asked whole before that is answered in its place, and last."""
         if self.transport.is_closing():
             return
-        if not self._is_answering():
+        if self._is_answered():
+            pass  # it is its body that is wrong
+        elif not self._is_answering():
             self._write(problem)
         elif self._whole is self.scope or self.cycle.scope is not self.scope:
             self.cycle.keep_alive = False
@@ -171,6 +171,7 @@ class Http(HttpToolsProtocol):
             self.cycle.message_event.set()
             if not self.cycle.response_started:
                 self._write(problem)
+        self._joined.owed = True
         self.transport.close()
 
     def _write(self, problem: Problem) -> None:
