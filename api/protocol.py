@@ -139,6 +139,7 @@ class Http(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """The request is answered as if it had not asked for another protocol; whatever comes next is not read."""
         self.cycle.keep_alive = False
+        self._forget()
         self._joined.owed = True
         if self.cycle.response_complete:
             self.transport.close()

@@ -4,6 +4,8 @@ uvicorn writes the head and the body of an answer apart, and each write costs mo
 """
 
 import asyncio
+import struct
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 from api.requests import MOST_UNWANTED
@@ -13,6 +15,10 @@ LINGER = 2.0
 
 SLOWEST_READER = 2_048
 """Bytes a second that a client must take of what waits for it."""
+
+
+RESET = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: what the system still has to send is dropped, instead of being kept for minutes."""
 
 
 class Joined:
@@ -105,6 +111,7 @@ class Joined:
         if before - unread >= SLOWEST_READER * self._patience:
             self.watch()
         elif unread:
+            self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, RESET)
             self._transport.abort()
 
 

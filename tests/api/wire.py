@@ -112,8 +112,11 @@ JSON = b"Content-Type: application/json"
 
 
 @asynccontextmanager
-async def serving(edge: Edge, limits: ClientLimits | None = None) -> AsyncIterator[Port]:
+async def serving(edge: Edge, limits: ClientLimits | None = None, *, sends: int | None = None) -> AsyncIterator[Port]:
+    """With `sends`, the system takes at most about so many bytes from the server that a client has not read."""
     with socket.socket() as listening:
+        if sends is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sends)
         listening.bind(("127.0.0.1", 0))
         server = http_server(Served(create_app(edge.parts)), limits or ClientLimits())
         running = asyncio.create_task(server.serve([listening]))
