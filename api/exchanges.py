@@ -17,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from api.errors import PROBLEMS, Place, Problem, invalid, pointer, sentence, unavailable
 from api.ids import request_id_from, told_back
 from api.metrics import Requests
+from api.requests import check_host
 from events.log import LogUnavailable
 
 WITHOUT_HEAD = frozenset({"/v1/events"})
@@ -104,6 +105,7 @@ class Exchanges:
 
         with bound_contextvars(**{name.decode().replace("-", "_"): value.decode() for name, value in headers}):
             try:
+                check_host(scope, given)
                 _check_encoding(scope)
                 await self._app(scope, receive, send_with_id)
             except Exception as error:

@@ -22,7 +22,7 @@ from api.auth import Caller, Verifier, must_write
 from api.errors import Place, Problem
 from api.limits import Limits
 from api.metrics import Requests
-from api.requests import Gone, expected_version, idempotency_key, json_object, read_body, single
+from api.requests import Gone, check_host, expected_version, idempotency_key, json_object, read_body, single
 from api.routes import PLACE, ROUTES, Route, route_of
 from commands.command import Command
 from commands.exchange import (
@@ -107,6 +107,7 @@ class Commands:
         self, route: Route, about: str | None, scope: Scope, receive: Receive, request_id: str
     ) -> tuple[Answer, bool]:
         headers = single(scope["headers"])
+        check_host(scope, headers)
         caller = await self._tokens.verify(headers.get(b"authorization"))
         if self._limits is not None:
             self._limits.take(caller.subject, scope["told"])

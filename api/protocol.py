@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.errors import Problem
 from api.ids import new_request_id
-from api.requests import CLOSE, MOST_UNWANTED
+from api.requests import CLOSE, MOST_UNWANTED, check_host
 from api.transport import Joined
 
 LARGEST_HEAD = 65_536
@@ -70,6 +70,11 @@ class Http(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         self._forget()
         self._whole = self.scope
+        try:
+            check_host(cast(Scope, self.scope), dict(self.headers))
+        except Problem as problem:
+            self._refuse(problem)
+            return
         super().handle_websocket_upgrade()
 
     def eof_received(self) -> None:

@@ -1,12 +1,14 @@
 """What a command's HTTP request carries, read and checked: body, idempotency key, expected version."""
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from api.errors import Place, Problem, invalid, pointer
 from api.ids import is_visible_ascii
@@ -16,12 +18,16 @@ MOST_UNWANTED = 32 * LARGEST_BODY
 """So much of a body that nobody wants is read and dropped, so that the sender gets to read the answer."""
 
 LONGEST_KEY = 255
+LONGEST_HOST = 300  # with its port; a name of the DNS has 253
 LONGEST_NUMBER = 40
 """Characters. Numbers of more digits have no use in an order, and cost time to read."""
 
 CLOSE = (b"connection", b"close")
 
 Headers = Mapping[bytes, bytes]
+
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|([\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(:\d*)?")
+"""RFC 3986, 3.2.2 and 3.2.3; it may be empty."""
 
 _ONCE = (
     b"host", b"authorization", b"idempotency-key", b"if-match", b"content-type", b"content-length", b"content-encoding",
@@ -40,11 +46,37 @@ def single(given: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """The headers by name. Raises a `Problem` when one that decides something is there twice."""
     headers = dict(given)
     if len(headers) < len(given):
-        names = [name for name, _ in given]
-        for name in _ONCE:
-            if names.count(name) > 1:
-                raise Problem("bad-header", f"The header {name.decode().title()} is there more than once; send one.")
+        _check_once(given, _ONCE)
     return headers
+
+
+def _check_once(given: list[tuple[bytes, bytes]], wanted: tuple[bytes, ...]) -> None:
+    names = [name for name, _ in given]
+    for name in wanted:
+        if names.count(name) > 1:
+            raise Problem("bad-header", f"The header {name.decode().title()} is there more than once; send one.")
+
+
+def check_host(scope: Scope, headers: Headers) -> None:
+    """Raises a `Problem` unless the request says once, and as a host is written, for which it is (RFC 9112, 3.2).
+
+    Nothing is decided by it here; but whoever stands before us may decide by it, and understand something else.
+    HTTP/1.0 knew no Host.
+    """
+    host = headers.get(b"host")
+    if host is None and scope["http_version"] != "1.0":
+        raise Problem("bad-header", "Send the header Host, such as Host: orders.example (RFC 9112, 3.2).")
+    if host is not None and (len(host) > LONGEST_HOST or not _is_host(host)):
+        raise Problem(
+            "bad-header", "The header Host must be a host, with or without a port, such as orders.example:80."
+        )
+    if len(headers) < len(scope["headers"]):
+        _check_once(scope["headers"], (b"host",))
+
+
+@lru_cache(1_000)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
 
 
 async def read_body(receive: Receive, headers: Headers) -> bytes:

@@ -97,6 +97,55 @@ async def test_what_no_command_has_is_refused(edge: Edge, port: Port) -> None:
     assert edge.log.head() == before
 
 
+ASKED = (
+    b"GET /livez HTTP/1.1",
+    b"GET /v1/nothing HTTP/1.1",
+    b"GET /v1/orders HTTP/1.1",
+    b"POST /v1/orders HTTP/1.1",
+    b"POST /v1/auth/token HTTP/1.1",
+)
+
+NO_HOST: dict[str, tuple[bytes, ...]] = {
+    "none": (),
+    "two": (b"Host: orderlog", b"Host: evil.example"),
+    "the same twice": (b"Host: orderlog", b"Host: orderlog"),
+    "a list": (b"Host: orderlog, evil.example",),
+    "a path": (b"Host: orderlog/evil",),
+    "a user": (b"Host: alice@orderlog",),
+    "no port": (b"Host: orderlog:http",),
+    "two ports": (b"Host: orderlog:80:80",),
+    "an open bracket": (b"Host: [::1",),
+    "no ASCII": (b"Host: \xc3\xa9.example",),
+    "half an escape": (b"Host: orderlog%4",),
+    "301 characters": (b"Host: " + b"a" * 301,),
+}
+
+
+async def test_a_request_says_once_for_which_host_it_is(port: Port) -> None:
+    """RFC 9112, 3.2."""
+    for first in ASKED:
+        for name, hosts in NO_HOST.items():
+            answer = await port.one(head(first, *hosts, port.token, b"Idempotency-Key: k", JSON, b"Content-Length: 0"))
+            assert answer is not None
+            assert (answer.status, answer.problem["code"]) == (400, "bad-header"), (first, name)
+            assert "Host" in answer.problem["detail"], (first, name)
+
+
+async def test_a_host_is_taken_as_it_may_be_written(port: Port) -> None:
+    for host in (b"", b"o:", b"O.Example:65535", b"192.0.2.1:80", b"[::ffff:192.0.2.1]:80", b"a_b.%C3%A9~!$&'()*+,;="):
+        for first in (b"GET /v1/auth/me HTTP/1.1", b"POST /v1/orders HTTP/1.1"):
+            answer = await port.one(head(first, b"Host: " + host, port.token, b"Content-Length: 0"))
+            assert answer is not None
+            assert answer.status == 200 or answer.problem["code"] == "idempotency-key-missing", host
+
+
+async def test_http_1_0_knew_no_host(port: Port) -> None:
+    answer = await port.one(head(b"GET /v1/auth/me HTTP/1.0", port.token))
+
+    assert answer is not None
+    assert answer.status == 200
+
+
 async def test_a_name_that_is_there_twice_is_told(port: Port) -> None:
     answer = await port.one(port.order(body=b'{"lines": [{"sku": "A", "quantity": 1, "sku": "B"}]}'))
 
@@ -230,6 +279,13 @@ async def test_a_handshake_that_fails_is_a_problem(port: Port) -> None:
         assert answer.header("request-id") == answer.problem["request_id"]
         assert answer.header("x-content-type-options") == "nosniff"
         assert await port.serves()
+
+
+async def test_a_handshake_says_once_for_which_host_it_is(port: Port) -> None:
+    for name, hosts in NO_HOST.items():
+        answer = await port.one(head(b"GET /v1/live HTTP/1.1", *hosts, *UPGRADE, KEY))
+        assert answer is not None
+        assert (answer.status, answer.problem["code"]) == (400, "bad-header"), name
 
 
 async def test_a_problem_is_no_way_into_the_headers(port: Port) -> None:
