@@ -172,7 +172,12 @@ class Http(HttpToolsProtocol):
             self.cycle.keep_alive = False
             self.flow.pause_reading()
             return
-        elif not self.pipeline:
+        elif self.pipeline:  # it waits for its turn
+            cycle, _ = self.pipeline.popleft()
+            cycle.keep_alive = False
+            self.pipeline.appendleft((cycle, cast(Any, refusing(problem))))
+            return
+        else:
             self.cycle.disconnected = True  # who waits for the rest of this one's body need not answer any more
             self.cycle.message_event.set()
             if not self.cycle.response_started:
@@ -202,14 +207,24 @@ def within(limits: ClientLimits) -> type[Http]:
 def overloaded(app: ASGIApp) -> ASGIApp:
     """What a connection gets that is one too many. That the process lives, it is told all the same."""
 
+    too_many = Problem(
+        "busy", "Too many connections are open here; try again.", headers=[(b"retry-after", b"2"), CLOSE]
+    )
+
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/livez":
             await app(scope, receive, send)
             return
+        await refusing(too_many)(scope, receive, send)
+
+    return answer
+
+
+def refusing(problem: Problem) -> ASGIApp:
+    """What answers every request with the problem."""
+
+    async def answer(_: Scope, __: Receive, send: Send) -> None:
         request_id = new_request_id()
-        problem = Problem(
-            "busy", "Too many connections are open here; try again.", headers=[(b"retry-after", b"2"), CLOSE]
-        )
         await problem.answer(request_id).send(send, [(b"request-id", request_id.encode())])
 
     return answer

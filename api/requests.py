@@ -63,20 +63,23 @@ def check_host(scope: Scope, headers: Headers) -> None:
     Nothing is decided by it here; but whoever stands before us may decide by it, and understand something else.
     HTTP/1.0 knew no Host.
     """
-    host = headers.get(b"host")
+    if not _is_host(headers.get(b"host")) or len(headers) < len(scope["headers"]):
+        _check_host(scope, headers.get(b"host"))
+
+
+@lru_cache(100)
+def _is_host(value: bytes | None) -> bool:
+    return value is not None and len(value) <= LONGEST_HOST and _HOST.fullmatch(value) is not None
+
+
+def _check_host(scope: Scope, host: bytes | None) -> None:
     if host is None and scope["http_version"] != "1.0":
         raise Problem("bad-header", "Send the header Host, such as Host: orders.example (RFC 9112, 3.2).")
-    if host is not None and (len(host) > LONGEST_HOST or not _is_host(host)):
+    if host is not None and not _is_host(host):
         raise Problem(
             "bad-header", "The header Host must be a host, with or without a port, such as orders.example:80."
         )
-    if len(headers) < len(scope["headers"]):
-        _check_once(scope["headers"], (b"host",))
-
-
-@lru_cache(1_000)
-def _is_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value) is not None
+    _check_once(scope["headers"], (b"host",))
 
 
 async def read_body(receive: Receive, headers: Headers) -> bytes:

@@ -118,6 +118,14 @@ async def test_who_is_still_sending_gets_to_read_its_answer(port: Port, name: st
     assert await port.serves()
 
 
+async def test_what_was_asked_whole_before_a_bad_body_is_answered_before_it(port: Port) -> None:
+    wrong = port.order(b"Transfer-Encoding: chunked") + b"zz\r\n"
+    async with plug(port) as plugged:
+        await send(plugged, port.request(b"GET /v1/auth/me HTTP/1.1") * 3 + wrong + PIECE)
+
+        assert statuses(await rest(plugged)) == [200, 200, 200, 400]
+
+
 async def test_a_body_that_is_refused_after_its_request_was_answered_is_not_answered_again(port: Port) -> None:
     async with plug(port) as plugged:
         await send(plugged, port.request(b"POST /v1/nothing HTTP/1.1", b"Transfer-Encoding: chunked"))
