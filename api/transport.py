@@ -5,7 +5,11 @@ uvicorn writes the head and the body of an answer apart, and each write costs mo
 
 import asyncio
 import struct
+from contextlib import suppress
+from fcntl import ioctl
 from socket import SO_LINGER, SOL_SOCKET
+from sys import byteorder
+from termios import TIOCOUTQ
 from typing import Any
 
 from api.requests import MOST_UNWANTED
@@ -97,8 +101,7 @@ class Joined:
 
     def watch(self) -> None:
         if self._look_again is None:
-            unread = self._transport.get_write_buffer_size()
-            self._look_again = self._loop.call_later(self._patience, self._look, unread)
+            self._look_again = self._loop.call_later(self._patience, self._look, self._unread())
 
     def unwatch(self) -> None:
         if self._look_again is not None:
@@ -107,12 +110,20 @@ class Joined:
 
     def _look(self, before: int) -> None:
         self._look_again = None
-        unread = self._transport.get_write_buffer_size()
-        if before - unread >= SLOWEST_READER * self._patience:
+        if not self._transport.get_write_buffer_size():
+            return
+        if before - self._unread() >= SLOWEST_READER * self._patience:
             self.watch()
-        elif unread:
+        else:
             self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, RESET)
             self._transport.abort()
+
+    def _unread(self) -> int:
+        """Bytes that we hold for the client, and those that the system does: it takes megabytes of ours at a time."""
+        ours: int = self._transport.get_write_buffer_size()
+        with suppress(OSError):  # a system that does not tell
+            return ours + int.from_bytes(ioctl(self._transport.get_extra_info("socket"), TIOCOUTQ, bytes(4)), byteorder)
+        return ours
 
 
 class Lingering(asyncio.Protocol):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import MutableMapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Scope, Send
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -15,6 +15,7 @@ from websockets.server import ServerProtocol
 from api.answers import SECURITY_HEADERS
 from api.errors import Problem
 from api.ids import new_request_id
+from api.transport import Joined
 
 _NO_ROUTE = (403, "")
 """What uvicorn refuses with when the application closes a WebSocket that it has not accepted."""
@@ -53,7 +54,11 @@ class WebSocket(WebSocketsSansIOProtocol):
         if not self.handshake_initiated:  # but its head has come whole: it is no handshake, or has too many headers
             refusal = b"".join(self.conn.data_to_send())
             self.transport.write(refusal or self.conn.reject(HTTPStatus.BAD_REQUEST, _NO_HANDSHAKE).serialize())
+            cast(Joined, self.transport).owed = True  # such as the rest of its body
             self.transport.close()
+
+    def eof_received(self) -> None:
+        cast(Joined, self.transport).end()
 
 
 async def refuse(scope: Scope, send: Send, problem: Problem, request_id: str) -> None:

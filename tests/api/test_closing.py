@@ -98,6 +98,10 @@ EARLY: dict[str, tuple[Callable[[Port], bytes], int]] = {
     "no HTTP": (lambda _: b"GARBAGE " + PIECE, 400),
     "headers without end": (lambda port: port.request(b"GET / HTTP/1.1")[:-2] + b"X: " + b"x" * 70_000, 431),
     "no HTTP behind a request": (lambda port: port.request(b"GET /v1/auth/me HTTP/1.1") + b"GARBAGE " + PIECE, 200),
+    "a handshake with a body": (
+        lambda port: port.request(b"POST / HTTP/1.1", b"Upgrade: websocket", b"Connection: Upgrade", MANY),
+        400,
+    ),
     "another protocol": (lambda port: port.order(b"Upgrade: h2c", b"Connection: Upgrade", body=b"{}"), 422),
 }
 """What is answered before all has come, and with what."""
@@ -214,6 +218,14 @@ async def test_who_reads_slowly_but_steadily_gets_all_of_it(edge: Edge) -> None:
         assert statuses(await read_slowly(plugged, 16_384, 0.03)) == [200, 200]
 
 
+async def test_who_reads_steadily_is_served_though_the_system_takes_what_is_sent_in_leaps(edge: Edge) -> None:
+    """With as much of it in the system as it likes to take: megabytes, so that ours do not become less for seconds."""
+    async with serving(edge, ClientLimits(body=2)) as port, plug(port) as plugged:
+        await send(plugged, port.request(LARGE) * 20)
+        with pytest.raises(TimeoutError):
+            await read_slowly(plugged, 20_480, 0.1, seconds=7)
+
+
 async def test_who_closes_its_side_and_reads_nothing_is_cut_off(edge: Edge) -> None:
     """Also when so little waits to be read that the server went on answering."""
     limits = ClientLimits(body=1)
@@ -226,10 +238,10 @@ async def test_who_closes_its_side_and_reads_nothing_is_cut_off(edge: Edge) -> N
         await until_cut_off(plugged)
 
 
-async def read_slowly(plugged: socket.socket, most: int, pause: float) -> bytes:
+async def read_slowly(plugged: socket.socket, most: int, pause: float, seconds: float = PATIENCE) -> bytes:
     """At most so many bytes at a time, until the server closes. Raises ConnectionError when it cuts us off."""
     data = b""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(seconds):
         while more := await asyncio.get_running_loop().sock_recv(plugged, most):
             data += more
             await asyncio.sleep(pause)
