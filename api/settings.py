@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     ] = timedelta(seconds=10)
     body_timeout: Annotated[
         Duration,
-        Field(description="how long a client may take to send a body, or to read nothing of an answer, such as 30s"),
+        Field(description="how long a client may take to send a body, or to read less than 2 kB/s, such as 30s"),
     ] = timedelta(seconds=30)
     connections: Annotated[
         int, Field(ge=1, le=1_000_000, description="how many connections a process serves at once, such as 10000")
