@@ -12,8 +12,9 @@ from psycopg_pool import AsyncConnectionPool
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from api.auth import LONGEST_SUBJECT, SCOPES, Role, Scope
+from api.auth import LONGEST_SUBJECT
 from api.passwords import LONGEST_PASSWORD, SHORTEST_PASSWORD, Passwords
+from api.roles import SCOPES, Role, Scope
 from commands.command import UNPRINTABLE, Reference
 
 Kind = Literal["user", "client"]

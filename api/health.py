@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from api.errors import Problem
 from api.exchanges import Exchanges, as_response
 from api.metrics import CONTENT_TYPE, Source, exposition
-from api.parts import Check
+from api.operating import Check
 
 CHECKED_WITHIN = 2.0  # seconds
 

@@ -1,50 +1,21 @@
-"""The command line of the built-in issuer: accounts, keys, and tokens for whoever holds the installation."""
+"""The command line of the built-in issuer: accounts, keys, and tokens for whoever holds the installation.
 
-import getpass
-import sys
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
-from typing import Annotated, Any, TypeVar, cast, get_args
+As `cli.py`, this says what can be typed, and what came of it; what a command runs is loaded when it runs.
+"""
 
-import psycopg
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
 import typer
-import uvloop
-from psycopg_pool import AsyncConnectionPool
-from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.table import Table
 
-from api import keys, logs, wiring
-from api.accounts import (
-    Account,
-    AccountExists,
-    Accounts,
-    ClientChange,
-    Kind,
-    NewClient,
-    NewUser,
-    NoSuchAccount,
-    UserChange,
-)
-from api.auth import SCOPES, Role
-from api.errors import places
-from api.keys import SigningKey, read_keys
-from api.passwords import Passwords
-from api.settings import Settings, load_settings, secret_key
-from api.tokens import LIFETIME
-from api.wiring import CannotStart
+from api.roles import SCOPES, Role
 
-T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from api.keys import SigningKey
 
-BY = "orderlog"
-"""Who changed an account, where it was this command line."""
-
-PAGE = 200
 SOME_ROLE = f"One of {', '.join(get_args(Role))}; give several one by one."
 CUSTOMER = "Whose orders: with the role customer."
-
-console = Console()
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,16 +39,9 @@ def token(
     ttl: Annotated[str, typer.Option(help="How long it is good for, such as 30m, 1h or 7d.")] = "1h",
 ) -> None:
     """Print a bearer token, signed with the installation's key."""
-    if role not in get_args(Role):
-        raise CannotStart(f"{role!r} is not a role; there are {', '.join(get_args(Role))}")
-    if (role == "customer") != (customer is not None):
-        raise CannotStart("a customer's token names the customer: --role customer --customer ID; no other one does")
-    lifetime = _duration("--ttl", ttl)
-    settings = _settings()
-    tokens = wiring.token_maker(settings, secret_key(settings))
-    with wiring.database(settings) as url:
-        tokens.ring.hold(uvloop.run(_connected(url, read_keys)))
-    typer.echo(tokens.issue(customer or role, [cast(Role, role)], lifetime))
+    from api import key_commands
+
+    typer.echo(key_commands.token(role, customer, ttl))
 
 
 # Users and clients -------------------------------------------------------------------------------------------
@@ -90,20 +54,19 @@ def user_add(
     customer: Annotated[str | None, typer.Option(metavar="ID", help=CUSTOMER)] = None,
 ) -> None:
     """Add a user. The password is asked for, or is the first line of standard input."""
-    settings = _own_issuer()
-    given = {"name": name, "roles": role, "customer_id": customer}
-    new = _valid(NewUser, given | {"password": _password()})
-    added = _with_accounts(settings, lambda accounts: accounts.add_user(new, BY))
-    console.print(f"{added.name} may sign in: {', '.join(added.roles)}.", highlight=False)
+    from api import account_commands
+
+    added = account_commands.add_user(name, role, customer)
+    typer.echo(f"{added.name} may sign in: {', '.join(added.roles)}.")
 
 
 @_user.command("password")
 def user_password(name: Annotated[str, typer.Argument()]) -> None:
     """Give a user another password. The tokens given out before end within a minute."""
-    settings = _own_issuer()
-    change = _valid(UserChange, {"password": _password()})
-    _with_accounts(settings, lambda accounts: accounts.change("user", name, change, BY))
-    console.print(f"{name} has another password.", highlight=False)
+    from api import account_commands
+
+    account_commands.set_password(name)
+    typer.echo(f"{name} has another password.")
 
 
 @_user.command("deactivate")
@@ -132,18 +95,17 @@ def client_add(
     scope: Annotated[list[str] | None, typer.Option(help=f"{' or '.join(SCOPES)}; both, unless given.")] = None,
 ) -> None:
     """Add a machine client and print its secret, which is shown this once."""
-    settings = _own_issuer()
-    given = {"name": name, "roles": role, "customer_id": customer, "scopes": scope or [*SCOPES]}
-    new = _valid(NewClient, given)
-    _, secret = _with_accounts(settings, lambda accounts: accounts.add_client(new, BY))
-    typer.echo(secret)
+    from api import account_commands
+
+    typer.echo(account_commands.add_client(name, role, customer, scope))
 
 
 @_client.command("secret")
 def client_secret(name: Annotated[str, typer.Argument()]) -> None:
     """Print another secret for a client; the one before is good no longer."""
-    _, secret = _with_accounts(_own_issuer(), lambda accounts: accounts.new_secret(name, BY))
-    typer.echo(secret)
+    from api import account_commands
+
+    typer.echo(account_commands.new_secret(name))
 
 
 @_client.command("deactivate")
@@ -164,59 +126,29 @@ def client_list() -> None:
     _print_accounts("client")
 
 
-def _set_active(kind: Kind, name: str, *, active: bool) -> None:
-    change = (UserChange if kind == "user" else ClientChange)(active=active)
-    _with_accounts(_own_issuer(), lambda accounts: accounts.change(kind, name, change, BY))
-    console.print(f"{name} is {'active' if active else 'not active'} now.", highlight=False)
+def _set_active(kind: Literal["user", "client"], name: str, *, active: bool) -> None:
+    from api import account_commands
+
+    account_commands.set_active(kind, name, active=active)
+    typer.echo(f"{name} is {'active' if active else 'not active'} now.")
 
 
-def _print_accounts(kind: Kind) -> None:
-    async def all_of(accounts: Accounts) -> list[Account]:
-        found: list[Account] = []
-        while page := await accounts.page(kind, PAGE, found[-1].name if found else ""):
-            found += page
-        return found
+def _print_accounts(kind: Literal["user", "client"]) -> None:
+    from api import account_commands
 
-    table = Table("name", "roles", "customer", "scopes", "active", "changed", "by", box=None)
-    for one in _with_accounts(_own_issuer(), all_of):
-        active = "yes" if one.active else "no"
-        told = (one.name, ", ".join(one.roles), one.customer_id or "", " ".join(one.scopes), active)
-        table.add_row(*told, _time(one.changed_at), one.changed_by)
-    console.print(table)
-
-
-def _password() -> str:
-    """Typed twice at a terminal; never an argument, which other users of the machine could read."""
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Once more: ") != password:
-        raise CannotStart("the two passwords are not the same; run it again")
-    return password
-
-
-def _valid(model: type[M], given: dict[str, Any]) -> M:
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        wrong = [f"{place.pointer.removeprefix('/') or 'the account'}: {place.detail}" for place in places(error)]
-        raise CannotStart("; ".join(wrong)) from None
-
-
-def _with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[T]]) -> T:
-    async def run(url: str) -> T:
-        passwords = Passwords()
-        try:
-            async with AsyncConnectionPool(url, min_size=1, max_size=1, open=False) as pool:
-                return await work(Accounts(pool, passwords))
-        finally:
-            passwords.close()
-
-    try:
-        with wiring.database(settings) as url:
-            return uvloop.run(run(url))
-    except (AccountExists, NoSuchAccount, ValueError) as error:
-        raise CannotStart(str(error)) from None
+    rows = [
+        (
+            one.name,
+            ", ".join(one.roles),
+            one.customer_id or "",
+            " ".join(one.scopes),
+            "yes" if one.active else "no",
+            _time(one.changed_at),
+            one.changed_by,
+        )
+        for one in account_commands.listed(kind)
+    ]
+    _print_table(("name", "roles", "customer", "scopes", "active", "changed", "by"), rows)
 
 
 # Keys --------------------------------------------------------------------------------------------------------
@@ -225,8 +157,9 @@ def _with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[T]])
 @_keys.command("list")
 def keys_list() -> None:
     """Print the keys that are accepted, the newest last."""
-    with wiring.database(_own_issuer()) as url:
-        _print_keys(uvloop.run(_connected(url, read_keys)))
+    from api import key_commands
+
+    _print_keys(key_commands.known())
 
 
 @_keys.command("rotate")
@@ -237,53 +170,35 @@ def keys_rotate(
 ) -> None:
     """Sign with a new key, in a minute; those before are accepted until the tokens signed with them have expired, which
     is an hour unless `orderlog token --ttl` made longer ones: then say --keep."""
-    if keep and at_once:
-        raise CannotStart("--keep and --at-once contradict each other; give one")
-    overlap = _duration("--keep", keep) if keep else timedelta() if at_once else LIFETIME
+    from api import key_commands
 
-    async def work(connection: psycopg.AsyncConnection[Any]) -> Any:
-        await keys.rotate(connection, overlap)
-        return await read_keys(connection)
-
-    with wiring.database(_own_issuer()) as url:
-        _print_keys(uvloop.run(_connected(url, work)))
+    _print_keys(key_commands.rotate(keep, at_once=at_once))
 
 
-def _print_keys(known: list[SigningKey]) -> None:
-    table = Table("key", "made", "signs from", "accepted until", box=None)
-    for one in known:
-        until = _time(one.accepted_until) if one.accepted_until else "the next rotation"
-        table.add_row(one.kid, _time(one.made_at), _time(one.signs_from), until)
-    console.print(table)
+def _print_keys(known: "Iterable[SigningKey]") -> None:
+    rows = [
+        (
+            one.kid,
+            _time(one.made_at),
+            _time(one.signs_from),
+            _time(one.accepted_until) if one.accepted_until else "the next rotation",
+        )
+        for one in known
+    ]
+    _print_table(("key", "made", "signs from", "accepted until"), rows)
 
 
 # What they share ---------------------------------------------------------------------------------------------
 
 
-async def _connected(url: str, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        return await work(connection)
+def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
 
-
-def _own_issuer() -> Settings:
-    """Raises `CannotStart` where tokens are another issuer's, before anybody types a password."""
-    settings = _settings()
-    wiring.token_maker(settings, secret_key(settings))
-    return settings
-
-
-def _settings() -> Settings:
-    settings = load_settings()
-    logs.configure(settings.log_format)
-    return settings
-
-
-def _duration(option: str, text: str) -> timedelta:
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    number, unit = text[:-1], text[-1:]
-    if unit not in units or not number.isdecimal() or not 0 < int(number) < 100_000:  # noqa: PLR2004  no overflow
-        raise CannotStart(f"{option} {text!r} is not a time such as 30m, 1h or 7d")
-    return timedelta(**{units[unit]: int(number)})
+    table = Table(*header, box=None)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _time(at: datetime) -> str:

@@ -15,8 +15,8 @@ import msgspec
 
 from api.accounts import Account
 from api.answers import JSON, Answer
-from api.auth import READ, SCOPES, WRITE
 from api.errors import Problem
+from api.roles import READ, SCOPES, WRITE
 
 FORM = b"application/x-www-form-urlencoded"
 MOST_FIELDS = 20

@@ -1,6 +1,6 @@
 """What the wiring gives to the HTTP edge."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -10,15 +10,13 @@ from api.auth import Verifier
 from api.cursors import Cursors
 from api.limits import Limits
 from api.metrics import Source
+from api.operating import Check
 from api.sign_in import SignIn
 from api.tokens import Tokens
 from commands.command import Command
 from commands.processor import Processor
 from projections.arrivals import Arrivals
 from projections.queries import Queries
-
-Check = Callable[[], Awaitable[str | None]]
-"""Whether a part is ready: None, or the reason why not."""
 
 
 class Identity(msgspec.Struct, frozen=True):

@@ -17,12 +17,14 @@ from typing import TextIO
 
 import msgspec
 
+from api.retail_columns import COLUMNS
+from events.explained import Explained
+
 CURRENCY = "GBP"
-COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 MOST = 1_000_000_000
 
 
-class NotInvoices(Exception):
+class NotInvoices(Explained):
     """The file is not such a CSV; the sentence says what is missing."""
 
 

@@ -9,8 +9,11 @@ from uuid import uuid4
 import jwt
 import msgspec
 
-from api.auth import SCOPES, Caller, Key, Role, Verifier
+from api.auth import Caller, Key, Verifier
 from api.keys import TYPE, Keyring
+from api.roles import SCOPES, Role
+from api.settings import Settings
+from api.starting import CannotStart
 
 LIFETIME = timedelta(hours=1)
 """Of a token that a password or a client's secret was given for: long enough to be rare, short enough to be lost."""
@@ -55,3 +58,13 @@ class Tokens(Verifier):
         verified = super()._caller_of(claims, key)
         account, generation = claims.get("account"), claims.get("generation", 0)
         return msgspec.structs.replace(verified, account=account, generation=generation)
+
+
+def token_maker(settings: Settings, secret: bytes) -> Tokens:
+    """Raises `CannotStart` where tokens are another issuer's."""
+    if not settings.has_own_issuer:
+        raise CannotStart(
+            f"tokens, accounts and keys are those of {settings.jwt_issuer}; get a token there, "
+            "or unset ORDERLOG_JWT_ISSUER and ORDERLOG_JWKS_URL"
+        )
+    return Tokens(secret, issuer=settings.jwt_issuer, audience=settings.jwt_audience)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -261,6 +261,16 @@ class Processor:
         for request, reply in zip(series.requests, replies, strict=True):
             if request.key is not None and (repeats := self._in_flight.pop(request.key, None)) is not None:
                 repeats.set_result(_first(request, reply))
+
+
+@contextlib.asynccontextmanager
+async def processing(events: Log) -> AsyncIterator[Processor]:
+    processor = Processor(events)
+    processor.start()
+    try:
+        yield processor
+    finally:
+        await processor.stop()
 
 
 class _Waiting(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from psycopg.rows import tuple_row
 from psycopg.sql import SQL
 
 from events.codec import Row
+from events.explained import Explained
 from events.numbers import KEY_BYTES
 
 TABLE = "events"
@@ -147,7 +148,7 @@ class NotAppended(Exception):
     """Another writer has appended since, or a key is known, or the database refuses what is to be written."""
 
 
-class LogUnavailable(Exception):
+class LogUnavailable(Explained):
     """The log's database does not answer."""
 
 

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
 from events.cloudevents import TOPICS
+from events.explained import Explained
 
 POSITION_TOPIC = "orders.relay-position.v1"
 """How far the log is published; written in the transaction of the events themselves."""
@@ -49,7 +50,7 @@ def partition_of(key: bytes, partitions: int) -> int:
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
-class KafkaUnreachable(Exception):
+class KafkaUnreachable(Explained):
     """Kafka does not answer at the address it should have."""
 
     def __init__(self, bootstrap_servers: str, why: str) -> None:
@@ -59,7 +60,7 @@ class KafkaUnreachable(Exception):
         )
 
 
-class TopicMismatch(Exception):
+class TopicMismatch(Explained):
     """A topic has another number of partitions than expected, so the order of events would be lost."""
 
     def __init__(self, topic: str, found: int, expected: int) -> None:
@@ -70,7 +71,7 @@ class TopicMismatch(Exception):
         self.topic, self.found, self.expected = topic, found, expected
 
 
-class TopicRefused(Exception):
+class TopicRefused(Explained):
     """Kafka would not create a topic."""
 
 

@@ -10,6 +10,7 @@ import msgspec
 from events import codec
 from events.codec import Row, UnreadableEvent
 from events.envelope import Kind, Recorded
+from events.explained import Explained
 from events.log import CHANNEL, Log, LogUnavailable
 from events.wakeup import Listening
 
@@ -29,7 +30,7 @@ class FeedUnavailable(Exception):
     """The source of events does not answer. It is tried again."""
 
 
-class CannotFollow(Exception):
+class CannotFollow(Explained):
     """The source is not what the read side was made from. Trying again does not help."""
 
 

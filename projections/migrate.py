@@ -13,10 +13,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, StaticPool, create_engine, text
 
+from events.explained import Explained
 from projections import catalogue, checkpoints
 from projections.tables import metadata
-
-VERSION_TABLE = "read_side_version"
+from projections.version import VERSION_TABLE
 
 OF_THE_LOG = {"events", "answers", "order_numbers", "snapshots", "relay_progress"}
 
@@ -24,7 +24,7 @@ LOCK = "SELECT pg_advisory_lock(hashtext('orderlog.migrate'))"
 """One process migrates at a time; the others wait for it. Given back with the connection."""
 
 
-class DatabaseIsNewer(Exception):
+class DatabaseIsNewer(Explained):
     """The database was migrated by a newer orderlog than this one."""
 
 

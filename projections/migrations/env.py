@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from projections.migrate import VERSION_TABLE, of_ours, tables
+from projections.migrate import of_ours, tables
+from projections.version import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],

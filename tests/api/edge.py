@@ -12,11 +12,12 @@ from psycopg_pool import AsyncConnectionPool
 
 from api.accounts import Accounts
 from api.app import create_app
-from api.auth import Role
 from api.cursors import Cursors
 from api.metrics import Source
-from api.parts import Check, Identity, Parts
+from api.operating import Check
+from api.parts import Identity, Parts
 from api.passwords import Passwords
+from api.roles import Role
 from api.sign_in import SignIn
 from api.tokens import Tokens
 from commands.processor import Processor

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from api.auth import READ
 from api.examples import CUP, ORDERS, POSTER, Example
 from api.openapi import served
+from api.roles import READ
 from api.routes import ROUTES
 from api.sse import PATH
 from commands.command import Command

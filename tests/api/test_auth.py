@@ -10,9 +10,10 @@ from typing import Any
 import jwt
 import pytest
 
-from api.auth import Role, caller
+from api.auth import caller
 from api.errors import Problem
 from api.keys import FIRST, derived
+from api.roles import Role
 from api.tokens import Tokens
 from tests.api.edge import ALICE, SECRET, STAFF, Edge, an_order
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from api import wiring
+from api import serving
 from api.app import create_app
 from tests.api.edge import ALICE, Edge, an_edge, an_order
 from tests.api.test_identity import added
@@ -22,7 +22,7 @@ async def served(edge: Edge) -> AsyncIterator[int]:
     """The port of our own server, as long as the block."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = wiring.http_server(wiring.Edge(create_app(edge.parts)))
+        server = serving.http_server(serving.Edge(create_app(edge.parts)))
         running = asyncio.create_task(server.serve([listening]))
         while not server.started:  # noqa: ASYNC110  the server offers no event to wait for
             await asyncio.sleep(0.01)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from api import wiring
 from api.importing import Imported, import_invoices
+from api.retail_columns import COLUMNS
 from api.retail_commands import order_id
-from api.retail_csv import COLUMNS, Contents, read
+from api.retail_csv import Contents, read
 from api.retail_returns import match
 from commands.order import CompleteOrder, RequestReturn
+from commands.processor import processing
 from events.log import Log
 from events.order import (
     LineQuantity,
@@ -71,7 +72,7 @@ async def imported(log: Log, contents: Contents, stop_after: int | None = None) 
         if stop_after is not None and lines >= stop_after:
             raise _Stopped
 
-    async with wiring.processing(log) as processor:
+    async with processing(log) as processor:
         done = await import_invoices(processor, contents, advance)
     assert lines == contents.lines == done.lines_imported + len(done.rejects)
     return done

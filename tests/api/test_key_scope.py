@@ -1,7 +1,7 @@
 """An idempotency key belongs to who calls: to the subject of the token, whatever its roles are at the moment."""
 
-from api.auth import Role
 from api.ids import stored_key
+from api.roles import Role
 from tests.api.edge import ALICE, STAFF, Edge, Json, an_order
 
 

@@ -19,12 +19,12 @@ from starlette.applications import Starlette
 from websockets import ClientConnection, ConnectionClosed, InvalidStatus, Subprotocol, connect
 from websockets.frames import Close
 
-from api.auth import Role
 from api.errors import Problem
 from api.exchanges import Exchanges, as_response
 from api.limits import Limits as RateLimit
 from api.limits import Quota
 from api.live import SUBPROTOCOL, Limits, Live
+from api.roles import Role
 from api.shapes import with_allowed_commands
 from api.sse import Events
 from api.tokens import Tokens

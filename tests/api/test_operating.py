@@ -13,8 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from api import measures
-from api.measures import FAR_BEHIND, OfChecks, OfProjections, OfRelayElsewhere, OfWrites
+from api import relay_measures
+from api.measures import OfWrites
+from api.operating import FAR_BEHIND, OfChecks
+from api.projection_measures import OfProjections
+from api.relay_measures import OfRelayElsewhere
 from events import codec
 from events.relay_progress import NOTE
 from projections.catalogue import PROJECTIONS
@@ -163,7 +166,7 @@ async def test_a_process_without_a_relay_tells_how_far_the_one_elsewhere_is(
         assert abs((found("orderlog_relay_lag_seconds") or 0) - waited) < 20
         assert abs((found("orderlog_relay_silent_seconds") or 0) - silent) < 20
     await noted(edge, 1, 30, 1)
-    monkeypatch.setattr(measures, "FAR_BEHIND", 0)
+    monkeypatch.setattr(relay_measures, "FAR_BEHIND", 0)
     assert "the relay is 1 events behind the log" in (await elsewhere.problem() or "")
 
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 from websockets import ClientConnection, Subprotocol, connect
 
-from api import wiring
+from api import serving
 from api.accounts import NewClient, NewUser
 from api.app import create_app
 from api.live import SUBPROTOCOL, Live
@@ -112,7 +112,7 @@ async def listened_to(edge: Edge) -> AsyncIterator[Installation]:
     assert isinstance(app, Commands)
     assert isinstance(app._app, FastAPI)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = wiring.http_server(wiring.Edge(app))
+        server = serving.http_server(serving.Edge(app))
         running = asyncio.create_task(server.serve([listening]))
         while not server.started:  # noqa: ASYNC110  the server offers no event to wait for
             await asyncio.sleep(0.01)

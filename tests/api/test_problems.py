@@ -18,8 +18,8 @@ from api.oauth import TITLES
 from api.openapi import served
 from api.problems import every_problem
 from api.protocol import LARGEST_HEAD
-from api.wiring import Edge as Served
-from api.wiring import http_server
+from api.serving import Edge as Served
+from api.serving import http_server
 from commands.refusals import Refusal
 from tests.api.edge import ALICE, Edge, an_order
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from api.retail_csv import COLUMNS, Contents, CreditLine, InvoiceLine, NotInvoices, read
+from api.retail_columns import COLUMNS
+from api.retail_csv import Contents, CreditLine, InvoiceLine, NotInvoices, read
 
 LINE = {
     "InvoiceNo": "536365",

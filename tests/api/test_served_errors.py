@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api import wiring
+from api import serving
 from api.app import create_app
 from api.limits import Limits, Quota
 from api.problems import every_problem
@@ -125,7 +125,7 @@ async def served(postgres: DatabaseServer) -> AsyncIterator[Served]:
         await edge.placed(order_id=ORDER)
         app = create_app(edge.parts, routes=[Route("/broken", broken)])
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            server = wiring.http_server(wiring.Edge(app))
+            server = serving.http_server(serving.Edge(app))
             running = asyncio.create_task(server.serve([listening]))
             yield Served(edge, listening.getsockname()[1])
             server.should_exit = True

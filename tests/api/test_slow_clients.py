@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from api.protocol import ClientLimits
+from api.serving import client_limits
 from api.settings import Settings, duration
-from api.wiring import client_limits
 from tests.api.edge import Edge
 from tests.api.wire import PATIENCE, Port, Wire, serving
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from api.app import create_app
 from api.protocol import ClientLimits
-from api.wiring import Edge as Served
-from api.wiring import http_server
+from api.serving import Edge as Served
+from api.serving import http_server
 from tests.api.edge import ALICE, Edge
 
 PATIENCE = 30.0

@@ -12,7 +12,7 @@ from datetime import timedelta
 import httpx
 import psycopg
 
-from api.auth import Role
+from api.roles import Role
 from api.tokens import Tokens
 from projections.migrate import migrate
 from projections.tables import metadata

@@ -6,10 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 
 from events.log import Log
 from projections.catalogue import PROJECTIONS
 from projections.migrate import DatabaseIsNewer, _config, _connected, differences, migrate
+from projections.names import NAMES
+from projections.version import STEPS, is_up_to_date, newest
 from tests.projections.fold import difference, folded, written
 from tests.projections.lives import lives
 from tests.projections.logs import a_catalogue
@@ -65,10 +68,27 @@ def test_several_processes_that_start_at_once_migrate_once(database_url: str) ->
     assert differences(database_url) == []
 
 
+def test_the_newest_version_is_the_last_of_the_migrations() -> None:
+    assert ScriptDirectory(str(STEPS.parent)).get_heads() == [newest()]
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE read_side_version SET version_num = '0001'", "DELETE FROM read_side_version"]
+)
+def test_tables_are_up_to_date_when_the_last_migration_made_them(database_url: str, statement: str) -> None:
+    assert not is_up_to_date(database_url)
+    migrate(database_url)
+    assert is_up_to_date(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(statement)
+    assert not is_up_to_date(database_url)
+
+
 def test_a_database_of_a_newer_orderlog_is_refused_in_one_sentence(database_url: str) -> None:
     migrate(database_url)
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE read_side_version SET version_num = '9999'")
+    assert not is_up_to_date(database_url)
     with pytest.raises(DatabaseIsNewer, match=r"'9999'.*migrated by a newer one") as refused:
         migrate(database_url)
     assert "\n" not in str(refused.value)
@@ -77,3 +97,7 @@ def test_a_database_of_a_newer_orderlog_is_refused_in_one_sentence(database_url:
 def test_a_database_that_does_not_answer_is_an_operational_error() -> None:
     with pytest.raises(psycopg.OperationalError):
         migrate(f"postgresql://postgres@127.0.0.1:{free_port()}/none")
+
+
+def test_the_names_of_the_projections_are_those_of_the_catalogue() -> None:
+    assert tuple(PROJECTIONS) == NAMES

@@ -28,7 +28,7 @@ from tests.system.clients import Caller, eur
 from tests.system.installation import Installation, distributed, embedded, orderlog, until
 from tests.system.retail import daily_sales, made_up, sums
 
-SOON = 60
+SOON = 15
 """Seconds for a start that fails; the machine may be busy."""
 
 COMMANDS = ("serve", "api", "relay", "project", "import", "token", "user", "client", "keys", "database-url", "migrate")
