@@ -10,8 +10,8 @@ import pytest
 
 from api.protocol import ClientLimits
 from api.requests import MOST_UNWANTED
+from api.serving import GRACE
 from api.transport import LINGER, SLOWEST_READER
-from api.wiring import GRACE
 from tests.api.edge import Edge
 from tests.api.wire import PATIENCE, Port, serving
 from tests.api.wire import Answer as Parsed
