@@ -34,6 +34,9 @@ class OfListeners(msgspec.Struct, frozen=True):
             gauge("readers_waiting", "Reads that wait to include a write.", self.arrivals.waiting),
         ]
 
+    async def problem(self) -> str | None:
+        return self.live.changes.problem
+
 
 class OfAutomation(msgspec.Struct, frozen=True):
     """The steps that orders take by themselves, if this process is the elected one that takes them."""

@@ -44,8 +44,8 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
     """The whole edge: writes, reads and the live feed.
 
     Where the process is `projecting` itself, projections that lag make it unready; elsewhere /readyz only notes it,
-    since sending nobody here any more would help nobody. So it is with a relay that lags elsewhere, and with the
-    automatic steps, which any process may be elected to take.
+    since sending nobody here any more would help nobody. So it is with a relay that lags elsewhere, with the automatic
+    steps, which any process may be elected to take, and with changes that listeners cannot be told.
     """
     secret = secret_key(settings)
     async with (
@@ -70,10 +70,11 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
             order_expiry=settings.order_expiry,
             authorization_expiry=settings.authorization_expiry,
         )
-        steps = OfAutomation(automation)
+        steps, listeners = OfAutomation(automation), OfListeners(live, arrivals)
         lag: dict[str, Check] = {"projection lag": progress.problem}
-        notes: dict[str, Check] = {"automation": steps.problem, **({} if projecting else lag)}
-        sources = [OfWrites(processor).measure, OfListeners(live, arrivals).measure, progress.measure, steps.measure]
+        notes: dict[str, Check] = {"automation": steps.problem, "live feed": listeners.problem}
+        notes |= {} if projecting else lag
+        sources = [OfWrites(processor).measure, listeners.measure, progress.measure, steps.measure]
         if settings.kafka_bootstrap_servers and "relay" not in operated.checks:
             elsewhere = OfRelayElsewhere(pool)
             notes["relay lag"] = elsewhere.problem

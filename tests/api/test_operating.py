@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from uuid import uuid4
 
 import httpx
@@ -13,15 +14,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from api import relay_measures
+from api import relay_measures, wiring
 from api.measures import OfWrites
-from api.operating import FAR_BEHIND, OfChecks
+from api.operating import FAR_BEHIND, OfChecks, operated
 from api.projection_measures import OfProjections
 from api.relay_measures import OfRelayElsewhere
+from api.settings import Settings
 from events import codec
+from events.log import Log
 from events.relay_progress import NOTE
 from projections.catalogue import PROJECTIONS
 from tests.api.edge import ALICE, BOB, STAFF, Edge, an_edge, an_order, projecting
+from tests.api.test_own_writes import breaking
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -132,6 +136,52 @@ async def test_the_lag_of_each_projection_is_measured_and_a_long_one_is_a_proble
     writer.append([(f"product-{n}", 1, 4 + n, "t", b"{}") for n in range(FAR_BEHIND + 1)], [])
     writer.close()
     assert f"order_list is {FAR_BEHIND + 1} events behind the log" in (await progress.problem() or "")
+
+
+async def test_streams_that_a_projection_has_left_aside_are_counted(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge.sources.append(OfProjections(edge.parts.queries, edge.parts.arrivals, list(PROJECTIONS)).measure)
+    monkeypatch.setitem(PROJECTIONS, "order_list", breaking(PROJECTIONS["order_list"]))
+    await edge.listed()
+    for _ in range(2):
+        await edge.placed()
+    async with projecting(edge):
+        await edge.projected()
+
+    found = await measured(edge)
+
+    left = {name: found("orderlog_projection_parked_streams", projection=name) for name in PROJECTIONS}
+    assert left == dict.fromkeys(PROJECTIONS, 0) | {"order_list": 2}
+
+
+async def test_changes_that_cannot_be_read_are_no_secret(database_url: str) -> None:
+    settings = Settings(database_url=database_url, secret_key="of the tests, 32 bytes or more of it")
+    with wiring.database(settings) as url, closing(Log(url)) as log:
+        async with wiring.http(settings, log, operated(asyncio.Event(), log)) as served:
+            transport = httpx.ASGITransport(served.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://orderlog") as client:
+                await reads_parts(client, lambda parts: "live feed" not in parts)
+                with psycopg.connect(database_url) as connection:
+                    connection.execute("ALTER TABLE checkpoints RENAME TO elsewhere")
+                    connection.execute("NOTIFY changes")
+                told = await reads_parts(client, lambda parts: "live feed" in parts)
+                assert told["live feed"].startswith('changes cannot be read: relation "checkpoints" does not exist')
+                with psycopg.connect(database_url) as connection:
+                    connection.execute("ALTER TABLE elsewhere RENAME TO checkpoints")
+                await reads_parts(client, lambda parts: "live feed" not in parts)
+
+
+async def reads_parts(client: httpx.AsyncClient, so: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+    """What /readyz says of the parts of a process that is ready, when it is so."""
+    async with asyncio.timeout(60):
+        while True:
+            answer = await client.get("/readyz")
+            assert answer.status_code == 200
+            parts: dict[str, str] = answer.json()["parts"]
+            if so(parts):
+                return parts
+            await asyncio.sleep(0.05)
 
 
 async def noted(edge: Edge, position: int, complete: float, silent: float) -> None:
