@@ -5,14 +5,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import psycopg
 import pytest
 
-from commands.exchange import KeyReused, Series, Unavailable
+from commands.exchange import Accepted, Failed, KeyReused, Refused, Reply, Series, Unavailable
 from commands.in_flight import InFlight
 from events.log import Log
 from events.order import OrderPlaced
-from tests.commands.asking import Asking, asking, recorded, request
+from tests.commands.asking import Asking, answer, asking, read, recorded, request
 from tests.commands.test_processor import lock_waited_for
 from tests.examples import amend_order, amended, list_cup, place_order, wanted
 
@@ -88,13 +89,51 @@ async def test_a_command_repeats_an_item_of_a_series_that_is_under_way(log: Log)
     once = place_order(wanted("CUP", 1))
     async with asking(log) as ask:
         await ask.one(list_cup(stock="untracked"))
+        commands = ask.processor.commands
         async with held_up(log, ask):
             series = ask.processor.submit_series(Series((request(once, "key"),)))
             again = ask.processor.submit(request(once, "key"))
             await lock_waited_for(log.url)
         (first,) = (await series).of
         assert (await again).replayed
+        assert ask.processor.commands - commands == 1, "it waits beside the queue, not in it"
     assert (await again).answer == getattr(first, "answer", None)
+
+
+async def test_who_repeats_a_command_is_not_forgotten_when_a_series_has_its_key_too(log: Log) -> None:
+    once = place_order(wanted("CUP", 1))
+    async with asking(log, repeat_wait=60) as ask:
+        await ask.one(list_cup(stock="untracked"))
+        async with held_up(log, ask):
+            first = ask.processor.submit(request(once, "key"))
+            again = ask.processor.submit(request(once, "key"))
+            await lock_waited_for(log.url)  # so that it waits by now
+            series = ask.processor.submit_series(Series((request(once, "key"),)))
+        replies = await asyncio.wait_for(asyncio.gather(first, again), 30)
+        await series
+    assert replies[1] == Reply(replies[0].answer, replayed=True)
+
+
+async def test_who_repeats_a_command_that_fails_has_a_turn_of_its_own(log: Log) -> None:
+    """A fault of ours is no answer: whoever tries again may fare better."""
+    faults = iter([ZeroDivisionError("a fault in the code")])
+    once = request(place_order(wanted("CUP", 1)), "key")
+
+    def fails_once(outcome: Accepted | Refused) -> bytes:
+        for fault in faults:
+            raise fault
+        return answer(outcome)
+
+    once = msgspec.structs.replace(once, answer=fails_once)
+    async with asking(log) as ask:
+        await ask.one(list_cup(stock="untracked"))
+        async with held_up(log, ask):
+            both = [ask.processor.submit(once) for _ in range(2)]
+            await lock_waited_for(log.url)
+        failed, reply = await asyncio.gather(*both, return_exceptions=True)
+    assert isinstance(failed, Failed)
+    assert isinstance(reply, Reply)
+    assert (read(reply).accepted, reply.replayed) == (True, False)
 
 
 async def test_the_first_that_nobody_waits_for_any_more_answers_those_who_repeat_it(log: Log) -> None:

@@ -77,6 +77,35 @@ async def test_a_key_that_is_kept_is_known_to_a_process_that_believes_to_be_alon
     assert (again.answer, again.replayed, read(other).accepted) == (first.answer, True, True)
 
 
+async def test_what_all_or_nothing_did_not_do_is_done_when_it_is_tried_again(log: Log) -> None:
+    """No answer was kept of the commands that held, so nobody is told that they were accepted."""
+    first, second = (request(one, name) for one, name in zip(cups(3, 3), "ab", strict=True))
+    async with asking(log) as ask:
+        await ask.all(list_cup(), receive_cups(5))
+        refused = await ask.processor.submit_series(Series((first, second), held))
+        await ask.one(receive_cups(5))
+        replies = await ask.processor.submit_series(Series((first, second), held))
+    assert codes(refused) == ["NotApplied", "out-of-stock"]
+    assert codes(replies) == [None, None]
+    assert [one.replayed for one in replies.of if isinstance(one, Reply)] == [False, False]
+    assert sum(isinstance(event.event, OrderPlaced) for event in recorded(log)) == 2
+
+
+@pytest.mark.parametrize("locked_batches", [0, 9])
+async def test_a_command_and_an_item_with_its_key_in_one_batch_are_one_command(log: Log, locked_batches: int) -> None:
+    once = place_order(wanted("CUP", 1))
+    async with asking(log) as ask:
+        await ask.all(list_cup(), receive_cups(5))
+        ask.processor._decider._locked_batches = locked_batches
+        batches = ask.processor.batches
+        first, replies = await asyncio.gather(
+            ask.processor.submit(request(once, "key")), ask.processor.submit_series(Series((request(once, "key"),)))
+        )
+        assert ask.processor.batches - batches == 1
+    assert replies.of == [Reply(first.answer, replayed=True)]
+    assert sum(isinstance(event.event, OrderPlaced) for event in recorded(log)) == 1
+
+
 async def test_a_series_joins_a_batch_as_a_whole_or_not_at_all(log: Log) -> None:
     """Its first command needs a product that is not in memory, its second would be decided without."""
     async with asking(log, remember=100) as ask, asking(log) as other:
