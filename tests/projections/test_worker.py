@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from projections.catalogue import PROJECTIONS
-from projections.feed import CannotFollow, LogFeed
+from projections.feed import CannotFollow, LogFeed, Slice
 from projections.worker import Worker
 from tests.projections.fold import ALL_TABLES, difference, folded, written
 from tests.projections.lives import lives
@@ -59,6 +59,56 @@ async def test_a_projection_that_joins_later_reads_from_the_beginning_and_the_ot
         await until(lambda: not written(read_side.url)["daily_sales"])
     async with read_side.working([first, *others], largest=100):
         await read_side.shows_everything()
+
+
+@pytest.mark.parametrize("late", ["daily_sales", "stock_levels"])
+async def test_of_a_batch_each_projection_takes_what_it_has_not_seen(on_the_log: ReadSide, late: str) -> None:
+    """Two read one batch, of which one of them has seen the first half; both of them add up."""
+    two = [PROJECTIONS["daily_sales"], PROJECTIONS["stock_levels"]]
+    expected = {table.name for one in two for table in one.tables}
+    dice = random.Random(50)
+    await on_the_log.record([*a_catalogue(), *lives(50, dice)])
+    early = [one for one in two if one.name != late]
+    async with on_the_log.working(early):
+        await until(lambda: behind(on_the_log, [one.name for one in early]))
+    await on_the_log.record(lives(50, dice))
+    whole = {table: rows for table, rows in folded(on_the_log.rows, ALL_TABLES).items() if table in expected}
+    async with on_the_log.working(two):
+        await until(lambda: behind(on_the_log, [one.name for one in two]))
+    found = {table: rows for table, rows in written(on_the_log.url, ALL_TABLES).items() if table in expected}
+    assert not difference(whole, found)
+
+
+def behind(side: ReadSide, names: list[str]) -> list[str]:
+    """Which of the projections have not come to the end of the log."""
+    with psycopg.connect(side.url) as connection:
+        done = connection.execute(
+            "SELECT projection FROM checkpoints WHERE position = %s", (len(side.rows),)
+        ).fetchall()
+    return sorted({*names} - {name for (name,) in done})
+
+
+class Leaping(LogFeed):
+    """Leaves out a batch."""
+
+    left_out = 0
+
+    async def batch(self) -> list[Slice]:
+        slices = await super().batch()
+        if slices[0].start > 1 and not self.left_out:
+            self.left_out = len(slices[0].events)
+            return await super().batch()
+        return slices
+
+
+async def test_events_that_a_feed_left_out_are_asked_for_again(on_the_log: ReadSide) -> None:
+    await on_the_log.record([*a_catalogue(), *lives(50, random.Random(51))])
+    feed = Leaping(on_the_log.log, largest=40)
+    task = asyncio.create_task(Worker(on_the_log.url, PROJECTIONS.values(), feed).run())
+    await on_the_log.shows_everything()
+    assert feed.left_out == 40
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_worker_that_is_stopped_and_started_goes_on_where_it_was(read_side: ReadSide) -> None:
@@ -162,14 +212,25 @@ async def test_a_log_worker_that_still_runs_when_kafka_takes_over_ends(on_the_lo
         await asyncio.wait_for(old, 10)
 
 
-async def test_a_log_that_ends_before_the_checkpoint_is_refused(on_the_log: ReadSide) -> None:
+@pytest.mark.parametrize("lost", [1, 20])
+async def test_a_log_that_ends_before_the_checkpoint_is_refused(on_the_log: ReadSide, lost: int) -> None:
     await on_the_log.record([*a_catalogue(), *lives(10, random.Random(14))])
     async with on_the_log.working():
         await on_the_log.shows_everything()
+    end = len(on_the_log.rows) - lost
     with psycopg.connect(on_the_log.url) as connection:
-        connection.execute("DELETE FROM events WHERE notification_id > 20")
-    with pytest.raises(CannotFollow, match="the log ends at 20"):
-        await Worker(on_the_log.url, PROJECTIONS.values(), LogFeed(on_the_log.log)).run()
+        connection.execute("DELETE FROM events WHERE notification_id > %s", (end,))
+    with pytest.raises(CannotFollow, match=f"the log ends at {end}"):
+        await asyncio.wait_for(Worker(on_the_log.url, PROJECTIONS.values(), LogFeed(on_the_log.log)).run(), 30)
+
+
+async def test_a_topic_that_deleted_what_was_not_read_is_refused(on_the_log: ReadSide, broker: Cluster) -> None:
+    on_the_log.topics = Topics(broker.bootstrap_servers, partitions=1)
+    await on_the_log.record([*a_catalogue(), *lives(10, random.Random(16))])
+    await asyncio.to_thread(on_the_log.topics.delete_records, 3)
+    worker = Worker(on_the_log.url, PROJECTIONS.values(), on_the_log.feed())
+    with pytest.raises(CannotFollow, match=r"the topic holds 3 to .*events were deleted"):
+        await asyncio.wait_for(worker.run(), 30)
 
 
 async def test_a_topic_that_holds_less_than_was_read_is_refused(on_the_log: ReadSide, broker: Cluster) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -50,6 +51,12 @@ class Topics:
             await producer.send_and_wait(self.names["order"], value, key=key)
         finally:
             await producer.stop()
+
+    def delete_records(self, before: int) -> None:
+        """Delete, of the first partition of the orders, what is before an offset."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        for deleted in admin.delete_records([TopicPartition(self.names["order"], 0, before)]).values():
+            deleted.result(timeout=30)
 
     async def _send(self, producer: AIOKafkaProducer, rows: Iterable[Row]) -> None:
         await producer.begin_transaction()
