@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from commands.exchange import Reply
 from events.expiry import BEGIN, ELECT, INDEX_IS_USABLE, REMOVE, TASK, Expiry
@@ -15,6 +16,7 @@ from events.log import Log
 from tests.commands.asking import asking, read, request
 from tests.commands.test_processor import lock_waited_for
 from tests.examples import list_cup, place_order, wanted
+from tests.services.postgres import Postgres
 
 WEEK = timedelta(days=7)
 
@@ -138,3 +140,30 @@ async def test_commands_do_not_wait_for_a_removal_under_way(log: Log) -> None:
             removing.execute(REMOVE, {"since": BEGIN, "until": datetime.now(UTC) - WEEK, "step": 25})
             placing = ask.one(place_order(wanted("CUP", 1), order_id=uuid4()), "key")
             assert (await asyncio.wait_for(placing, 20)).accepted
+
+
+async def test_a_database_that_goes_away_is_waited_for(restartable_postgres: Postgres) -> None:
+    restartable_postgres.start()
+    with closing(Log(restartable_postgres.create_database())) as log:
+        log.create()
+        running = asyncio.create_task(Expiry(log.url, timedelta(seconds=1)).run())
+        await outlived(log.url)
+        await asyncio.to_thread(restartable_postgres.kill)
+        with capture_logs() as lines:
+            async with asyncio.timeout(60):
+                while not any("waits for the database" in line["event"] for line in lines):  # noqa: ASYNC110  what it says is all there is
+                    await asyncio.sleep(0.01)
+        await asyncio.to_thread(restartable_postgres.start)
+        await outlived(log.url)
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def outlived(url: str) -> None:
+    """Wait until an answer that is kept no longer has gone."""
+    with psycopg.connect(url, autocommit=True) as database:
+        database.execute(OLD, (WEEK, 1))
+        async with asyncio.timeout(60):
+            while kept(database):  # noqa: ASYNC110  what ends the wait is in the database
+                await asyncio.sleep(0.01)
