@@ -12,15 +12,20 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka import Consumer, Message, Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from events import leadership, publication
 from events import relay as relays
+from events.cloudevents import TOPICS
 from events.codec import Row
 from events.envelope import order_stream, product_stream
-from events.log import Log
+from events.leadership import Leadership
+from events.log import CHANNEL, Log
 from events.publication import Published, read_position
 from events.relay import Relay
-from events.topics import POSITION_TOPIC, KafkaUnreachable
+from events.tasks import ended
+from events.topics import POSITION_TOPIC, KafkaUnreachable, ensure_topics
+from events.wakeup import Listening
 from tests.events.test_relay_reader import (
     Appender,
     assert_published_once,
@@ -134,7 +139,7 @@ async def test_the_second_relay_waits_and_takes_over(kafka: Cluster, log: Log) -
                 connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
                 )
-            await until(lambda: not first.leading)
+            await until(lambda: not first.leading)  # how soon leadership passes on is promised in test_leadership.py
             await until(lambda: first.leading or second.leading)
             leader = first if first.leading else second
             with closing(Appender(log.url)) as appender:
@@ -301,6 +306,43 @@ async def test_an_event_larger_than_a_batch_is_published(kafka: Cluster, databas
 
     assert_published_once(read_topics(kafka, 11), log.read(0, WHOLE))
     log.close()
+
+
+async def test_an_event_that_kafka_refuses_is_not_passed_over(kafka: Cluster, log: Log) -> None:
+    await ensure_topics(kafka.bootstrap_servers)
+    allowed = ConfigEntry("max.message.bytes", "600000", incremental_operation=AlterConfigOpType.SET)
+    settings = ConfigResource(ConfigResource.Type.TOPIC, TOPICS["order"], incremental_configs=[allowed])
+    administrator = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    administrator.incremental_alter_configs([settings])[settings].result(60)
+    large = row(order_stream(uuid4()), 1, 1_201)
+    with closing(log.writer()) as writer:
+        writer.begin(1_200, ())
+        writer.append([(*large[:4], large[4].replace(b'"capture 1"', b'"%s"' % (b"x" * 1_000_000)))], ())
+
+    async with running(Relay(log, kafka.bootstrap_servers, largest_batch=400)) as relay:
+        await until(lambda: relay.position == 1_200 and relay.problem not in {None, relays.NOT_YET})
+        assert "larger" in str(relay.problem) or "MessageSizeTooLarge" in str(relay.problem)
+    assert_published_once(read_topics(kafka, 1_200), log.read(0, 1_200))
+
+
+async def test_a_relay_that_is_not_elected_any_more_leaves_alone_who_is(kafka: Cluster, log: Log) -> None:
+    """It may have stood still since it was elected: to start a producer now would fence the one of its successor."""
+    await ensure_topics(kafka.bootstrap_servers)
+    async with (
+        Leadership(log.url) as leadership,
+        Listening(log.url, CHANNEL) as listening,
+        publication.Producer(kafka.bootstrap_servers) as successor,
+    ):
+        await leadership.won()
+        with psycopg.connect(log.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory'")
+        late = Relay(log, kafka.bootstrap_servers)
+        publishing = asyncio.create_task(late._publish(leadership, listening.waiter()))
+        await until(lambda: late.problem != relays.NOT_YET)
+        await successor.publish(publication.Batch({}, Published(1, "order-1/1")))
+        await ended(publishing)
+
+    assert late.position == 0
 
 
 async def test_a_key_is_in_the_partition_where_other_clients_put_it(kafka: Cluster, log: Log) -> None:
