@@ -43,6 +43,11 @@ class OfProjections(msgspec.Struct, frozen=True):
         far = [f"{name} is {lag} events behind the log" for name, lag in lags.items() if lag > FAR_BEHIND]
         return ", ".join(far) or None
 
+    async def left_aside(self) -> str | None:
+        """Which projections have parked streams; to mend the code, not to wait, is what helps."""
+        parked = await self.queries.parked()
+        return ", ".join(f"{name} has left {parked[name]} streams aside" for name in self.names if name in parked) or None
+
     async def _horizons(self) -> tuple[int, dict[str, int]]:
         head = await self.queries.head()
         horizons = await self.arrivals.horizons(head)

@@ -45,7 +45,8 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
 
     Where the process is `projecting` itself, projections that lag make it unready; elsewhere /readyz only notes it,
     since sending nobody here any more would help nobody. So it is with a relay that lags elsewhere, with the automatic
-    steps, which any process may be elected to take, and with changes that listeners cannot be told.
+    steps, which any process may be elected to take, with streams that projections have left aside, and with changes
+    that listeners cannot be told.
     """
     secret = secret_key(settings)
     async with (
@@ -72,8 +73,12 @@ async def http(settings: Settings, events: Log, operated: Operated, *, projectin
         )
         steps, listeners = OfAutomation(automation), OfListeners(live, arrivals)
         lag: dict[str, Check] = {"projection lag": progress.problem}
-        notes: dict[str, Check] = {"automation": steps.problem, "live feed": listeners.problem}
-        notes |= {} if projecting else lag
+        notes: dict[str, Check] = {
+            "automation": steps.problem,
+            "live feed": listeners.problem,
+            "parked": progress.left_aside,
+            **({} if projecting else lag),
+        }
         sources = [OfWrites(processor).measure, listeners.measure, progress.measure, steps.measure]
         if settings.kafka_bootstrap_servers and "relay" not in operated.checks:
             elsewhere = OfRelayElsewhere(pool)

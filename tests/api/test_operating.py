@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
 from uuid import uuid4
 
 import httpx
@@ -20,6 +20,7 @@ from api.operating import FAR_BEHIND, OfChecks, operated
 from api.projection_measures import OfProjections
 from api.relay_measures import OfRelayElsewhere
 from api.settings import Settings
+from api.starting import database
 from events import codec
 from events.log import Log
 from events.relay_progress import NOTE
@@ -138,14 +139,16 @@ async def test_the_lag_of_each_projection_is_measured_and_a_long_one_is_a_proble
     assert f"order_list is {FAR_BEHIND + 1} events behind the log" in (await progress.problem() or "")
 
 
-async def test_streams_that_a_projection_has_left_aside_are_counted(
+async def test_streams_that_a_projection_has_left_aside_are_counted_and_told(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edge.sources.append(OfProjections(edge.parts.queries, edge.parts.arrivals, list(PROJECTIONS)).measure)
+    progress = OfProjections(edge.parts.queries, edge.parts.arrivals, list(PROJECTIONS))
+    edge.sources.append(progress.measure)
     monkeypatch.setitem(PROJECTIONS, "order_list", breaking(PROJECTIONS["order_list"]))
     await edge.listed()
     for _ in range(2):
         await edge.placed()
+    assert await progress.left_aside() is None
     async with projecting(edge):
         await edge.projected()
 
@@ -153,23 +156,41 @@ async def test_streams_that_a_projection_has_left_aside_are_counted(
 
     left = {name: found("orderlog_projection_parked_streams", projection=name) for name in PROJECTIONS}
     assert left == dict.fromkeys(PROJECTIONS, 0) | {"order_list": 2}
+    assert await progress.left_aside() == "order_list has left 2 streams aside"
+
+
+@asynccontextmanager
+async def wired(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """At a whole edge, as a process has it."""
+    settings = Settings(database_url=url, secret_key="of the tests, 32 bytes or more of it")
+    with database(settings) as prepared, closing(Log(prepared)) as log:
+        async with wiring.http(settings, log, operated(asyncio.Event(), {})) as served:
+            transport = httpx.ASGITransport(served.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://orderlog") as client:
+                yield client
 
 
 async def test_changes_that_cannot_be_read_are_no_secret(database_url: str) -> None:
-    settings = Settings(database_url=database_url, secret_key="of the tests, 32 bytes or more of it")
-    with wiring.database(settings) as url, closing(Log(url)) as log:
-        async with wiring.http(settings, log, operated(asyncio.Event(), log)) as served:
-            transport = httpx.ASGITransport(served.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://orderlog") as client:
-                await reads_parts(client, lambda parts: "live feed" not in parts)
-                with psycopg.connect(database_url) as connection:
-                    connection.execute("ALTER TABLE checkpoints RENAME TO elsewhere")
-                    connection.execute("NOTIFY changes")
-                told = await reads_parts(client, lambda parts: "live feed" in parts)
-                assert told["live feed"].startswith('changes cannot be read: relation "checkpoints" does not exist')
-                with psycopg.connect(database_url) as connection:
-                    connection.execute("ALTER TABLE elsewhere RENAME TO checkpoints")
-                await reads_parts(client, lambda parts: "live feed" not in parts)
+    async with wired(database_url) as client:
+        await reads_parts(client, lambda parts: "live feed" not in parts)
+        with psycopg.connect(database_url) as connection:
+            connection.execute("ALTER TABLE checkpoints RENAME TO elsewhere")
+            connection.execute("NOTIFY changes")
+        told = await reads_parts(client, lambda parts: "live feed" in parts)
+        assert told["live feed"].startswith('changes cannot be read: relation "checkpoints" does not exist')
+        with psycopg.connect(database_url) as connection:
+            connection.execute("ALTER TABLE elsewhere RENAME TO checkpoints")
+        await reads_parts(client, lambda parts: "live feed" not in parts)
+
+
+async def test_a_process_says_what_was_parked_and_stays_ready(database_url: str) -> None:
+    async with wired(database_url) as client:
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "INSERT INTO parked (projection, stream, version, position) VALUES ('timeline', 'order-1', 1, 1)"
+            )
+        told = await reads_parts(client, lambda parts: "parked" in parts)
+    assert told["parked"] == "timeline has left 1 streams aside"
 
 
 async def reads_parts(client: httpx.AsyncClient, so: Callable[[dict[str, str]], bool]) -> dict[str, str]:
