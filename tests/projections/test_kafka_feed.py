@@ -3,8 +3,10 @@
 import asyncio
 import random
 
+import psycopg
 from structlog.testing import capture_logs
 
+from events.envelope import kind_of
 from projections.catalogue import PROJECTIONS
 from projections.kafka_feed import KafkaFeed
 from projections.worker import Worker
@@ -52,3 +54,27 @@ async def test_a_record_that_is_no_event_is_parked_and_the_others_go_on(database
     (error,) = {str(one[3]) for one in parked(side.url)}
     assert f"of topic '{topics.names['order']}', partition 0, cannot be read: it has no header" in error
     side.log.close()
+
+
+async def test_a_record_without_a_position_takes_nothing_back_of_what_was_seen(
+    database_url: str, broker: Cluster
+) -> None:
+    """Who waits for a write that is in the tables would wait again."""
+    topics = Topics(broker.bootstrap_servers, partitions=1)
+    side = ReadSide(database_url, topics)
+    await side.record([*a_catalogue(), *lives(5, random.Random(33))])
+    async with side.working():
+        last = {kind_of(row[0]): row[2] for row in side.rows}
+        everything = {name: last[projection.kind] for name, projection in PROJECTIONS.items()}
+        await until(lambda: seen(side.url) != everything)
+        await topics.publish_garbage(key=b"K", value=b"{}")
+        ours = [name for name, projection in PROJECTIONS.items() if projection.kind == "order"]
+        await until(lambda: {*ours} - {one[0] for one in parked(side.url)})
+        assert seen(side.url) == everything
+    side.log.close()
+
+
+def seen(url: str) -> dict[str, int]:
+    """The position up to which each projection has seen the log."""
+    with psycopg.connect(url) as connection:
+        return dict(connection.execute("SELECT projection, max(position) FROM checkpoints GROUP BY 1").fetchall())

@@ -9,6 +9,7 @@ import pytest
 from projections.catalogue import PROJECTIONS
 from projections.feed import CannotFollow, LogFeed, Slice
 from projections.worker import Worker
+from tests.commands.test_processor import lock_waited_for
 from tests.projections.fold import ALL_TABLES, difference, folded, written
 from tests.projections.lives import lives
 from tests.projections.logs import a_catalogue
@@ -150,6 +151,23 @@ async def test_every_commit_is_told_to_the_listeners(on_the_log: ReadSide) -> No
         async with on_the_log.working():
             heard = [one.channel async for one in listener.notifies(timeout=10, stop_after=1)]
     assert heard == ["changes"]
+
+
+async def test_nothing_is_told_to_the_listeners_before_it_is_committed(on_the_log: ReadSide) -> None:
+    """They would look, find nothing, and not be woken again."""
+    await on_the_log.record(a_catalogue())
+    async with (
+        on_the_log.working(),
+        await psycopg.AsyncConnection.connect(on_the_log.url, autocommit=True) as listener,
+    ):
+        await on_the_log.shows_everything()
+        await listener.execute("LISTEN changes")
+        with psycopg.connect(on_the_log.url) as blocking:
+            blocking.execute("SELECT FROM checkpoints FOR UPDATE")
+            await on_the_log.record(lives(5, random.Random(52)))
+            await lock_waited_for(on_the_log.url)
+            assert [one async for one in listener.notifies(timeout=1)] == []
+        assert [one.channel async for one in listener.notifies(timeout=60, stop_after=1)] == ["changes"]
 
 
 async def test_a_worker_runs_in_a_thread_of_its_own_and_stops(read_side: ReadSide) -> None:
