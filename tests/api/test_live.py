@@ -6,7 +6,7 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -519,6 +519,37 @@ async def test_a_heartbeat_carries_a_cursor_to_go_on_from(database_url: str) -> 
             await client.subscribe(cursor)
             heard = await client.rest(0.5)
             assert [one["order_id"] for one in heard if one["type"] == "event"] == [str(missed)]
+
+
+@asynccontextmanager
+async def nobody_catching_up(shop: Shop) -> AsyncIterator[None]:
+    """Nobody reads on in what it missed for as long as the block runs."""
+    async with AsyncExitStack() as stack:
+        for _ in range(shop.live.changes._replays._value):
+            await stack.enter_async_context(shop.live.changes._replays)
+        yield
+
+
+async def test_a_heartbeat_names_the_subscriptions_for_which_its_cursor_does_not_hold(database_url: str) -> None:
+    """Who went on from it would miss what it has yet to be told."""
+    async with serving(database_url, Limits(heartbeat=0.1)) as shop, shop.client() as client:
+        missed = await shop.place()
+        await until_read(shop, 1)
+        async with nobody_catching_up(shop):
+            for name, begin in (("live", "now"), ("late", Cursor({}).text)):
+                await client.say(type="subscribe", id=name, filter={}, **{"from": begin})
+                await beyond_heartbeats(client, "subscribed")
+            assert (await client.next("heartbeat"))["catching_up"] == ["late"]
+        assert (await beyond_heartbeats(client, "event"))["order_id"] == str(missed)
+        await beyond_heartbeats(client, "caught_up")
+        assert "catching_up" not in await client.next("heartbeat")
+
+
+async def beyond_heartbeats(client: Client, kind: str) -> dict[str, Any]:
+    while (message := await client.next())["type"] == "heartbeat":
+        pass
+    assert message["type"] == kind, message
+    return message
 
 
 async def test_a_slow_client_is_sent_away_with_4508_and_goes_on_from_its_cursor(database_url: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -14,7 +14,7 @@ from api.limits import Limits as RateLimit
 from api.limits import Quota
 from api.live import Limits
 from projections.changes import Cursor
-from tests.api.test_live import ANNE, BOB, Shop, serving, shop, until, until_read
+from tests.api.test_live import ANNE, BOB, Shop, nobody_catching_up, serving, shop, until, until_read
 from tests.examples import an_order_confirmed
 
 __all__ = ["shop"]  # a fixture
@@ -124,6 +124,23 @@ async def test_heartbeats_name_the_place(database_url: str) -> None:
     async with serving(database_url, Limits(heartbeat=0.1)) as shop, listening(shop) as stream:
         await stream.next("subscribed")
         assert (await stream.next("heartbeat"))["cursor"] == stream.last_id
+
+
+async def test_a_heartbeat_is_no_place_to_go_on_from_while_there_is_more_to_catch_up_with(database_url: str) -> None:
+    begin = Cursor({}).text
+    async with serving(database_url, Limits(heartbeat=0.1)) as shop:
+        await shop.place()
+        await until_read(shop, 1)
+        async with AsyncExitStack() as stack:
+            async with nobody_catching_up(shop):
+                stream = await stack.enter_async_context(listening(shop, headers={"last-event-id": begin}))
+                await stream.next("subscribed")
+                for _ in range(2):
+                    assert (await stream.next("heartbeat"))["cursor"] != begin
+                    assert stream.last_id == begin
+            while (fields := await asyncio.wait_for(stream._fields(), 20))["event"] == "heartbeat":
+                assert "id" not in fields
+            assert (fields["event"], fields.get("id", begin) != begin) == ("event", True)
 
 
 async def test_a_filter_and_own_writes_are_as_on_the_socket(shop: Shop) -> None:
