@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from events.topics import KafkaUnreachable, TopicMismatch, ensure_topics
+from events.topics import KafkaUnreachable, TopicMismatch, TopicRefused, ensure_topics
 from tests.events.test_relay_reader import remove_topics
 from tests.services.child import free_port
 from tests.services.kafka import Cluster
@@ -71,6 +71,13 @@ async def test_a_wrong_number_of_partitions_is_refused(broker: Cluster, admin: A
         "or delete the topics and publish the log anew"
     )
     remove_topics(broker)
+
+
+async def test_a_topic_that_kafka_refuses_to_make_is_named(broker: Cluster, admin: AdminClient) -> None:
+    with pytest.raises(TopicRefused, match=r"Kafka would not create topic 'orders\.events\.v1': .*partitions"):
+        await ensure_topics(broker.bootstrap_servers, 0)
+
+    assert "orders.events.v1" not in partitions(admin)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "kafka.invalid:9092", "127.0.0.1:ninety"])
