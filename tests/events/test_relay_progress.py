@@ -85,6 +85,22 @@ async def test_a_relay_that_cannot_note_where_it_is_publishes_all_the_same(kafka
         assert relay.problem is None
 
 
+async def test_nothing_is_noted_by_a_relay_that_does_not_know_where_to_go_on(
+    kafka: Cluster, log: Log, pool: AsyncConnectionPool
+) -> None:
+    """It would be taken for one that has yet to publish the whole log."""
+    async with running(Relay(log, kafka.bootstrap_servers)):
+        await reads(pool, lambda one: one.position == 1_200)
+    with psycopg.connect(log.url) as connection:
+        connection.execute("DELETE FROM events WHERE notification_id > 1000")
+
+    async with running(Relay(log, kafka.bootstrap_servers)) as relay:
+        await until(lambda: relay.leading and "restored to an older state" in (relay.problem or ""))
+        found = await reads(pool, lambda one: one.silent > 3)
+
+    assert found.position == 1_200
+
+
 async def test_a_standby_that_lost_its_database_is_ready_again_when_it_has_it_back(kafka: Cluster, log: Log) -> None:
     async with running(Relay(log, kafka.bootstrap_servers)) as leader:
         await until(lambda: leader.position == 1_200)
