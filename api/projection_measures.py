@@ -46,7 +46,9 @@ class OfProjections(msgspec.Struct, frozen=True):
     async def left_aside(self) -> str | None:
         """Which projections have parked streams; to mend the code, not to wait, is what helps."""
         parked = await self.queries.parked()
-        return ", ".join(f"{name} has left {parked[name]} streams aside" for name in self.names if name in parked) or None
+        return (
+            ", ".join(f"{name} has left {parked[name]} streams aside" for name in self.names if name in parked) or None
+        )
 
     async def _horizons(self) -> tuple[int, dict[str, int]]:
         head = await self.queries.head()

@@ -23,7 +23,7 @@ from api.errors import Problem
 from api.exchanges import Exchanges, as_response
 from api.limits import Limits as RateLimit
 from api.limits import Quota
-from api.live import SUBPROTOCOL, Limits, Live
+from api.live import SUBPROTOCOL, Limits, Live, Subscription
 from api.roles import Role
 from api.shapes import with_allowed_commands
 from api.sse import Events
@@ -465,6 +465,33 @@ async def test_snapshots_taken_while_orders_change_and_the_events_after_them_fit
                     assert message["version"] == known.get(message["order_id"], 0) + 1
                     known[message["order_id"]] = message["version"]
     await writing
+
+
+async def test_what_a_snapshot_has_shown_is_not_told_again(shop: Shop) -> None:
+    await shop.place()
+    await until_read(shop, 1)
+    shop.live.changes._move(Cursor({}))  # as if the reader of changes had yet to come to it
+    async with shop.client() as client:
+        await client.subscribe("snapshot")
+        assert [(await client.next())["type"] for _ in range(2)] == ["snapshot", "caught_up"]
+        later = await shop.place()
+        assert (await client.next("event"))["order_id"] == str(later)
+
+
+async def test_what_happens_after_a_snapshot_was_read_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    show = Subscription._show
+
+    async def show_and_more(self: Subscription) -> None:
+        await show(self)
+        await shop.place()
+        await until_read(shop, 2)
+
+    monkeypatch.setattr(Subscription, "_show", show_and_more)
+    await shop.place()
+    await until_read(shop, 1)
+    async with shop.client() as client:
+        await client.subscribe("snapshot")
+        assert [(await client.next())["type"] for _ in range(3)] == ["snapshot", "event", "caught_up"]
 
 
 async def test_a_client_that_was_away_misses_nothing_and_hears_nothing_twice(shop: Shop) -> None:

@@ -77,6 +77,15 @@ async def test_what_is_due_is_removed_in_steps_and_nothing_else(log: Log) -> Non
         assert transactions == 3, "ten, ten and five"
 
 
+async def test_answers_of_one_moment_are_removed_though_a_step_ends_among_them(log: Log) -> None:
+    """Those of one batch of commands have one time."""
+    with psycopg.connect(log.url, autocommit=True) as database:
+        database.execute(OLD, (WEEK, 25))
+        database.execute("UPDATE answers SET recorded_at = now() - interval '8 days'")
+        assert await after(timedelta(), log).sweep() == 25
+        assert kept(database) == 0
+
+
 async def test_a_step_goes_by_the_index(log: Log) -> None:
     await after(timedelta(), log).sweep()
     with psycopg.connect(log.url, autocommit=True) as database:

@@ -39,7 +39,7 @@ async def asked_in_vain(url: str) -> None:
     """Wait until somebody has asked to be elected, and was not."""
     with psycopg.connect(url, autocommit=True) as administrator:
         deadline = time.monotonic() + 60
-        while not administrator.execute(IN_VAIN).fetchone():  # noqa: ASYNC110  PostgreSQL can only be asked
+        while not administrator.execute(IN_VAIN).fetchone():
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
 

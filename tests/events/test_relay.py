@@ -198,6 +198,17 @@ async def test_the_position_is_found_behind_many_transactions_that_were_aborted(
     assert await read_position(kafka.bootstrap_servers) == Published(1_200, f"{last[0]}/{last[1]}")
 
 
+async def test_a_position_that_cannot_be_read_stops_the_relay_and_is_told(kafka: Cluster, log: Log) -> None:
+    await ensure_topics(kafka.bootstrap_servers)
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as other:
+        await other.send_and_wait(POSITION_TOPIC, b"no position", publication.POSITION_KEY)
+
+    async with running(Relay(log, kafka.bootstrap_servers)) as relay:
+        await until(lambda: relay.problem is not None and "JSON is malformed" in relay.problem)
+        assert relay.position == 0
+    assert read_topics(kafka, 0) == []
+
+
 async def test_a_transaction_that_is_still_open_is_not_overlooked(kafka: Cluster, log: Log) -> None:
     async with running(Relay(log, kafka.bootstrap_servers)) as relay:
         await until(lambda: relay.position == 1_200)

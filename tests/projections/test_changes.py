@@ -278,6 +278,22 @@ async def test_a_projection_that_is_behind_holds_its_partition_back(url: str) ->
             await until(lambda: (late, 1) in hearer.events)
 
 
+async def test_a_partition_that_a_projection_has_yet_to_begin_is_held_back(url: str) -> None:
+    """Its timeline may have rows later on that lie before what the others have reached."""
+    hearer, order, elsewhere = Hearer(), uuid4(), uuid4()
+    async with reading(url) as reader:
+        reader.join(hearer)
+        with Partition(url, 0) as partition, Partition(url, 1) as other:
+            with partition.transaction():
+                partition.check(2, ["order_details", "order_list"])
+            other.commit(3, elsewhere)
+            await until(lambda: hearer.events == [(elsewhere, 1)])
+            partition.commit(2, order)
+            await until(lambda: len(hearer.events) == 2)
+
+    assert hearer.events == [(elsewhere, 1), (order, 1)]
+
+
 async def test_a_partition_that_commits_late_is_not_passed_over(url: str) -> None:
     hearer, first, second = Hearer(), uuid4(), uuid4()
     async with reading(url) as reader:
