@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from confluent_kafka import Consumer, Message, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from events import leadership, publication
+from events import cloudevents, leadership, publication
 from events import relay as relays
-from events.cloudevents import TOPICS
+from events.cloudevents import TOPICS, Record
 from events.codec import Row
 from events.envelope import order_stream, product_stream
 from events.leadership import Leadership
@@ -127,6 +127,32 @@ async def test_a_relay_that_is_stopped_leaves_no_transaction_open(kafka: Cluster
     found = read_topics(kafka, relay.position, within=3)
 
     assert len(found) in {relay.position, relay.position + 20}  # the last commit may have ended after the relay
+
+
+async def test_a_transaction_that_is_given_up_hides_nothing_that_comes_after_it(
+    kafka: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ensure_topics(kafka.bootstrap_servers)
+    place, record = TopicPartition(TOPICS["order"], 0), cloudevents.encode(row(order_stream(uuid4()), 1, 1))
+    async with publication.Producer(kafka.bootstrap_servers) as producer:
+        send, sent = producer._send, asyncio.Event()
+
+        async def send_but_the_position(partition: TopicPartition, records: list[Record]) -> None:
+            if partition.topic == POSITION_TOPIC:
+                await asyncio.Event().wait()
+            await send(partition, records)
+            sent.set()
+
+        monkeypatch.setattr(producer, "_send", send_but_the_position)
+        batch = publication.Batch({place: [record]}, Published(1, "order-1/1"))
+        publishing = asyncio.create_task(producer.publish(batch))
+        await sent.wait()
+        await ended(publishing)
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as other:
+        await other.send_and_wait(place.topic, record.value, record.key, place.partition, headers=record.headers)
+
+    # Kafka itself would give the transaction up after PATIENCE.
+    assert len(read_topics(kafka, 1, within=publication.PATIENCE / 2)) == 1
 
 
 async def test_the_second_relay_waits_and_takes_over(kafka: Cluster, log: Log) -> None:
