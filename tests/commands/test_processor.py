@@ -332,7 +332,12 @@ async def test_commands_wait_for_a_database_that_restarts_and_are_taken_once(res
 async def test_a_lost_connection_leaves_no_doubt_about_a_commit(
     log: Log, monkeypatch: pytest.MonkeyPatch, way: str, locked_batches: int
 ) -> None:
-    """The commit happens, its confirmation is lost: the command is answered once, from what was decided."""
+    """The commit happens, its confirmation is lost: the command is answered once, from what was decided.
+
+    What came meanwhile does not join the batch in doubt, whose answers there are already.
+    """
+    loop = asyncio.get_running_loop()
+    came: list[asyncio.Future[Reply]] = []
     async with asking(log) as ask:
         await ask.one(list_cup())
         decider = ask.processor._decider
@@ -345,13 +350,15 @@ async def test_a_lost_connection_leaves_no_doubt_about_a_commit(
             monkeypatch.setattr(decider._writer, way, append)
             decider._writer.close()
             lost.append(way)
+            loop.call_soon_threadsafe(lambda: came.append(ask.processor.submit(request(list_cup(price=350)))))
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
         monkeypatch.setattr(decider._writer, way, append_and_lose)
-        placed = await ask.one(list_cup(price=300))
+        placed = await asyncio.wait_for(ask.one(list_cup(price=300)), 60)
+        meanwhile = read(await came[0])
         after = await ask.one(list_cup(price=400))
     assert lost == [way]
-    assert (placed.accepted, placed.version, after.version) == (True, 2, 3)
+    assert (placed.accepted, placed.version, meanwhile.version, after.version) == (True, 2, 3, 4)
 
 
 async def test_a_retry_while_the_process_is_alone_is_answered_as_the_first_was(log: Log) -> None:
