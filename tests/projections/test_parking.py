@@ -134,3 +134,23 @@ async def test_an_event_that_changes_a_row_that_is_not_there_names_the_row(on_th
     ((_, _, _, error),) = parked(on_the_log.url)
     assert error is not None
     assert "table order_list has no row for " + stream.removeprefix("order-") in error
+
+
+FULL = """
+CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+CREATE TRIGGER full_disk BEFORE INSERT ON order_list EXECUTE FUNCTION full_disk()
+"""
+
+
+async def test_a_database_without_room_is_waited_for_and_no_event_is_to_blame(on_the_log: ReadSide) -> None:
+    with psycopg.connect(on_the_log.url) as connection:
+        connection.execute(FULL)
+    await on_the_log.record([*a_catalogue(), *lives(5, random.Random(25))])
+    async with on_the_log.working() as worker:
+        await until(lambda: "could not extend file" not in (worker.problem or ""))
+        assert parked(on_the_log.url) == []
+        with psycopg.connect(on_the_log.url) as connection:
+            connection.execute("DROP TRIGGER full_disk ON order_list")
+        await on_the_log.shows_everything()
+    assert parked(on_the_log.url) == []
