@@ -10,9 +10,10 @@ import subprocess
 import sys
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import cast
 from urllib.parse import urlsplit
@@ -38,6 +39,19 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
     max_ms: float
     failures: dict[int, int]  # status -> count; 0: no answer
+
+
+def medians(loads: Sequence[Load]) -> Load:
+    """What is typical of several runs of the same load: each figure is the median of theirs."""
+    return Load(
+        requests=sum(load.requests for load in loads),
+        seconds=sum(load.seconds for load in loads),
+        rate=median(load.rate for load in loads),
+        p50_ms=median(load.p50_ms for load in loads),
+        p99_ms=median(load.p99_ms for load in loads),
+        max_ms=max(load.max_ms for load in loads),
+        failures={},
+    )
 
 
 class NothingAnswered(Exception):

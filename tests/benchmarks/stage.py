@@ -1,6 +1,6 @@
-"""What the benchmarks are measured on: a pinned PostgreSQL, and each baseline measured once and kept for the ratios."""
+"""What the benchmarks are measured on: a pinned PostgreSQL, the baselines, and how two sides are compared."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 from eventsourcing.projection import Projection
 
-from tests.benchmarks.load import Load, Plan, load_from
+from tests.benchmarks.load import Load, Plan, load_from, medians
 from tests.benchmarks.naive.orders import library_environment
 from tests.benchmarks.naive.products import list_products
 from tests.benchmarks.naive.projection import (
@@ -63,7 +63,7 @@ class Stage:
             raise RequestsFailed(f"{url}: {load.failures} of {load.requests} answers (status: count; 0: none)")
         return load
 
-    # The baselines, measured when first asked for ---------------------------------------------------------------
+    # The baselines ----------------------------------------------------------------------------------------------
 
     @cached_property
     def bare(self) -> Load:
@@ -72,18 +72,15 @@ class Stage:
         with server(uvicorn("tests.benchmarks.bare:app", port), port, {}) as running:
             return self.load(running, "none", Plan(seconds=5))
 
-    @cached_property
     def naive(self) -> Load:
         """The stated baseline: bearer token, no idempotency."""
         with naive_server(self.database("naive")) as running:
             return self.load(running, naive_token())
 
-    @cached_property
     def naive_with_idempotency(self) -> Load:
         with naive_server(self.database("naive"), NAIVE_IDEMPOTENCY="1") as running:
             return self.load(running, naive_token())
 
-    @cached_property
     def naive_tracked(self) -> Load:
         """Without idempotency, of products whose stock is reserved."""
         url = self.database("naive")
@@ -105,6 +102,15 @@ class Stage:
         with pinned(APPLICATION_CPU):
             record_orders(environment, PROJECTED_EVENTS)
             return {projection.name: projection_rate(environment, projection) for projection in VIEWS}
+
+
+def in_turn(one: Callable[[], Load], other: Callable[[], Load]) -> tuple[Load, Load]:
+    """Each three times, in the order A B B A A B, and of each the medians: a machine that others use gets faster and
+    slower from one minute to the next, and this slows both alike."""
+    loads: dict[Callable[[], Load], list[Load]] = {one: [], other: []}
+    for side in (one, other, other, one, one, other):
+        loads[side].append(side())
+    return medians(loads[one]), medians(loads[other])
 
 
 @contextmanager
