@@ -1,6 +1,7 @@
 """The settings: one clear line for what cannot be used, and a secret key that is made once."""
 
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -12,6 +13,7 @@ from api.settings import Settings, SettingsError, load_settings, secret_key
 
 LONG_ENOUGH = "k" * 32
 NO_FILE = Path("no such file")
+COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +41,17 @@ def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytes
 
     assert (settings.port, settings.host) == (2, "0.0.0.0")
     assert settings.cors_origins == ("http://a", "https://b:1")
+
+
+def test_the_file_that_docker_compose_wants_does_not_stop_what_runs_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    wanted = re.findall(r"\$\{(\w+)", COMPOSE.read_text(encoding="utf-8"))
+    file.write_text("".join(f"{name}={LONG_ENOUGH}\n" for name in wanted))
+
+    secret = load_settings(file).secret_key
+
+    assert secret is not None
+    assert secret.get_secret_value() == LONG_ENOUGH
 
 
 def test_a_setting_of_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
