@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api import consistency
+from api import consistency, live_own_writes
 from api.limits import Limits as RateLimit
 from api.limits import Quota
 from api.live import Limits
@@ -205,16 +205,32 @@ async def test_a_client_that_goes_away_is_forgotten(shop: Shop) -> None:
     await until(lambda: shop.live.connections == 0)
 
 
+async def test_a_write_that_is_not_seen_in_time_is_a_503_that_says_when_to_come_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_own_writes, "LONGEST_WAIT", 0)
+    await shop.worker.stop()
+    await shop.place()
+    token = {"consistency-token": consistency.token(shop.log.head(), 1)}
+    async with httpx.AsyncClient(timeout=30) as client:
+        answer = await client.get(address(shop), params={"from": "snapshot"}, headers=bearer(shop) | token)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "not-caught-up")
+    assert answer.headers["retry-after"] == "2"
+
+
 async def test_a_stream_counts_as_one_request(database_url: str) -> None:
     async with (
         serving(database_url, rate=RateLimit(Quota.parse("1/h"))) as shop,
         listening(shop) as stream,
         httpx.AsyncClient(timeout=30) as client,
     ):
-        again = await client.get(address(shop), headers=bearer(shop))
+        async with client.stream("GET", address(shop), headers=bearer(shop)) as again:
+            assert again.status_code == 429
+            await again.aread()
 
         assert stream.answer.headers["ratelimit-policy"] == '"caller";q=1;w=3600'
-        assert (again.status_code, again.json()["code"]) == (429, "too-many-requests")
+        assert again.json()["code"] == "too-many-requests"
         assert int(again.headers["retry-after"]) > 3_000
 
 
