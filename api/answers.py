@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from api import consistency
+
 Headers = tuple[tuple[bytes, bytes], ...]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -26,6 +28,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     status: int
     headers: Headers
     body: bytes
+    recorded: int | None = None  # of a command that was accepted: so many events are its own
 
     async def send(self, send: Send, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
         length = (b"content-length", b"%d" % len(self.body))
@@ -35,3 +38,12 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Answer).decode
+
+
+def read(kept: bytes, position: int) -> Answer:
+    """The answer to a command, as it was kept; `position` is the log's head right after the command."""
+    answer = decode(kept)
+    if answer.recorded is None:
+        return answer
+    how_far = (b"consistency-token", consistency.token(position, answer.recorded).encode())
+    return Answer(answer.status, (*answer.headers, how_far), answer.body)

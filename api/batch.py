@@ -170,7 +170,7 @@ class _Exchange:
 
     def _answered(self, told: Reply | Exception) -> tuple[Answer, bool]:
         if isinstance(told, Reply):
-            return answers.decode(told.answer), told.replayed
+            return answers.read(told.answer, told.position), told.replayed
         problem = told if isinstance(told, Problem) else not_taken(told)
         return problem.answer(self._request_id), False
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from api import answers, consistency, errors, exchanges, ids, refusals, shapes, whole
+from api import answers, errors, exchanges, ids, refusals, shapes, whole
 from api.answers import JSON, Answer
 from api.auth import Caller, Verifier, must_write
 from api.errors import Place, Problem
@@ -132,7 +132,7 @@ class Commands:
             traceparent=ids.traceparent_from(headers, request_id),
         )
         reply = await _taken(self._processor, request)
-        return answers.decode(reply.answer), reply.replayed
+        return answers.read(reply.answer, reply.position), reply.replayed
 
 
 def outcome_of(answer: Answer) -> str:
@@ -290,13 +290,14 @@ def _answer(route: Route, command: AnyCommand, request_id: str, outcome: Accepte
     if isinstance(outcome, Refused):
         return answers.encode(refusals.refused(outcome, command).answer(request_id))
     state, version = outcome.state, outcome.version
-    how_far = (b"consistency-token", consistency.token(outcome.position, outcome.recorded).encode())
-    headers: answers.Headers = (JSON, (b"etag", b'"%d"' % version), how_far)
+    recorded = outcome.recorded
+    headers: answers.Headers = (JSON, (b"etag", b'"%d"' % version))
     if not isinstance(state, Order):
-        return answers.encode(Answer(route.success, headers, shapes.encode(shapes.product_view(state, version))))
+        body = shapes.encode(shapes.product_view(state, version))
+        return answers.encode(Answer(route.success, headers, body, recorded))
     if isinstance(command, AmendOrder) and command.dry_run:  # no ETag: the order is not as the body shows it
         preview = shapes.preview(state, version, outcome.products)
-        return answers.encode(Answer(route.success, (JSON, how_far), preview))
+        return answers.encode(Answer(route.success, (JSON,), preview, recorded))
     if route is PLACE:
         headers = (*headers, (b"location", f"/v1/orders/{state.order_id}".encode()))
-    return answers.encode(Answer(route.success, headers, shapes.encode(shapes.order_view(state, version))))
+    return answers.encode(Answer(route.success, headers, shapes.encode(shapes.order_view(state, version)), recorded))

@@ -102,7 +102,7 @@ def _refused(kind: type[Refusal]) -> Problem:
     """As it is answered to an example command that may be refused so."""
     command, at = _asked(kind)
     version, state = (at.version, at.state) if at is not None else (0, None)
-    return refused(Refused(kind(**MEMBERS.get(kind.code, {})), version, 0, state), cast(AnyCommand, command))
+    return refused(Refused(kind(**MEMBERS.get(kind.code, {})), version, state), cast(AnyCommand, command))
 
 
 def _asked(kind: type[Refusal]) -> tuple[Command, Step | None]:

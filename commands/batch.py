@@ -1,7 +1,8 @@
 """The decisions of one batch, in the making: each command is decided against the state that the earlier ones leave."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -48,9 +49,16 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 UNKNOWN = Known(0, None)
 
 
-class _Decided(msgspec.Struct, frozen=True):
-    outcome: Accepted | Refused
-    rows: list[Row]
+Fact = tuple[str, int, str, bytes]
+"""A row that has no position yet: stream, version, event type, JSON."""
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What a command comes to, as long as the streams that were looked at are as they were."""
+
+    read: list[tuple[str, Known]]
+    answer: bytes
+    facts: list[Fact]
     moved: dict[str, Known]
 
 
@@ -60,20 +68,33 @@ class Streams(Protocol):
     @property
     def position(self) -> int: ...
     def state(self, stream: str) -> Known: ...
-    def number(self, position: int) -> str: ...
 
 
 class Batch:
-    """The decisions of one batch, in the making."""
+    """The decisions of one batch, in the making.
 
-    def __init__(self, known: Streams, known_answers: dict[str, StoredAnswer]) -> None:
+    `number` gives the number for an order. What was `decided` already is taken over where it still stands; it is by the
+    identity of the request, here and in what is decided now.
+    """
+
+    def __init__(
+        self,
+        known: Streams,
+        number: Callable[[], str],
+        known_answers: Mapping[str, StoredAnswer] = MappingProxyType({}),
+        decided: Mapping[int, Decided | Failed] = MappingProxyType({}),
+    ) -> None:
         self._streams = known
+        self._number = number
         self._known_answers = known_answers
+        self._before = decided
+        self._read: list[tuple[str, Known]] = []
         self._position = known.position
         self._now = datetime.now(UTC)
         self.rows: list[Row] = []
         self.moved: dict[str, Known] = {}
         self.answers: dict[str, StoredAnswer] = {}
+        self.decided: dict[int, Decided | Failed] = {}
 
     def told(self, asked: list[Asked]) -> list[Told]:
         return [self._series(one) if isinstance(one, Series) else self.reply(one) for one in asked]
@@ -116,10 +137,36 @@ class Batch:
     def reply(self, request: Request) -> Reply | Exception:
         key = request.key
         if key and (known := self._known_answers.get(key) or self.answers.get(key)):
-            return Reply(known.answer, replayed=True) if known.fingerprint == request.fingerprint else KeyReused()
-        try:
+            if known.fingerprint != request.fingerprint:
+                return KeyReused()
+            return Reply(known.answer, known.position, replayed=True)
+        decided = self._before.get(id(request))
+        if decided is None or not self._stands(decided):
             decided = self._decided(request)
-            answer = request.answer(decided.outcome)
+        self.decided[id(request)] = decided
+        if isinstance(decided, Failed):
+            return decided
+        position = self._position
+        for stream, version, kind, state in decided.facts:
+            position += 1
+            self.rows.append((stream, version, position, kind, state))
+        self._position = position
+        self.moved.update(decided.moved)
+        if key and not is_dry_run(request.command):
+            self.answers[key] = StoredAnswer(key, request.fingerprint, decided.answer, position)
+        return Reply(decided.answer, position)
+
+    def _stands(self, decided: Decided | Failed) -> bool:
+        """Whether all that was looked at is as it was."""
+        if isinstance(decided, Failed):
+            return True
+        return all(self._state(stream) is known for stream, known in decided.read)
+
+    def _decided(self, request: Request) -> Decided | Failed:
+        self._read = []
+        try:
+            outcome, facts, moved = self._outcome(request)
+            return Decided(self._read, request.answer(outcome), facts, moved)
         except Exception as error:
             log.exception(
                 "command failed",
@@ -128,17 +175,11 @@ class Batch:
                 traceparent=request.traceparent,
             )
             return Failed(str(error))
-        self.rows += decided.rows
-        self.moved.update(decided.moved)
-        self._position += len(decided.rows)
-        if key and not is_dry_run(request.command):
-            self.answers[key] = StoredAnswer(key, request.fingerprint, answer, self._position)
-        return Reply(answer)
 
-    def _decided(self, request: Request) -> "_Decided":
+    def _outcome(self, request: Request) -> tuple[Accepted | Refused, list[Fact], dict[str, Known]]:
         command = request.command
         stream = stream_of(command)
-        before = UNKNOWN if request.new and stream not in self.moved else self._state(stream)
+        before = UNKNOWN if request.new and stream not in self.moved else self._looked_at(stream)
         shown = UNKNOWN if _belongs_to_another(request.owner, before.state) else before
         try:
             if request.expected_version is not None and request.expected_version != shown.version:
@@ -149,27 +190,25 @@ class Batch:
             if shown is not before:  # found out only by whoever would have placed an order now
                 raise OrderIdUnusable
         except Refusal as refusal:
-            return _Decided(Refused(refusal, shown.version, self._position, shown.state), [], {})
+            return Refused(refusal, shown.version, shown.state), [], {}
         cause = Cause(self._now, request.actor, request.request_id, request.traceparent)
-        position = self._position
-        rows: list[Row] = []
+        facts: list[Fact] = []
         moved: dict[str, Known] = {}
         for changed, events in changes:
-            start = before if changed == stream else self._state(changed)
+            start = before if changed == stream else self._looked_at(changed)
             version, state = start.version, start.state
             for event in events:
                 version += 1
-                position += 1
                 state = evolved(state, event)
-                rows.append((changed, version, position, codec.event_type(event), codec.encode(event, cause)))
+                facts.append((changed, version, codec.event_type(event), codec.encode(event, cause)))
             moved[changed] = Known(version, state)
         after = moved.get(stream, before)
         assert after.state is not None
         own = changes[0][1] if stream in moved else ()
         if is_dry_run(command):
             would_move = _of_products(changes)
-            return _Decided(Accepted(before.version, self._position, after.state, own, 0, would_move), [], {})
-        return _Decided(Accepted(after.version, position, after.state, own, len(rows)), rows, moved)
+            return Accepted(before.version, after.state, own, 0, would_move), [], {}
+        return Accepted(after.version, after.state, own, len(facts)), facts, moved
 
     def _changes(self, command: AnyCommand, stream: str, state: State) -> Iterator[tuple[str, tuple[Event, ...]]]:
         """The facts that follow, by stream. Raises a `Refusal`."""
@@ -182,15 +221,20 @@ class Batch:
         assert state is None or isinstance(state, Order)
         shelf = {}
         for sku in orders.skus_of(command, state):
-            product = self._state(product_stream(sku)).state
+            product = self._looked_at(product_stream(sku)).state
             if isinstance(product, Product):
                 shelf[sku] = product
-        number = self._streams.number(self._position + 1) if isinstance(command, PlaceOrder) else ""
+        number = self._number() if isinstance(command, PlaceOrder) else ""
         decision = orders.decide(command, state, shelf, number)
         if decision.order:
             yield stream, decision.order
         for sku, facts in decision.products.items():
             yield product_stream(sku), facts
+
+    def _looked_at(self, stream: str) -> Known:
+        known = self._state(stream)
+        self._read.append((stream, known))
+        return known
 
     def _state(self, stream: str) -> Known:
         return self.moved.get(stream) or self._streams.state(stream)

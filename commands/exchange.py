@@ -18,10 +18,9 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     """The command holds: its events are in the log, or it was so already."""
 
     version: int  # of the command's own stream
-    position: int  # the log's head right after the command
     state: Order | Product
     events: tuple[Event, ...]  # of the command's own stream; empty when it was so already
-    recorded: int  # events of all streams: the last ones up to the position
+    recorded: int  # events of all streams: the last ones up to the reply's position
     products: Mapping[str, tuple[ProductEvent, ...]] = {}  # of a dry run only: what would happen to which, by SKU
 
 
@@ -30,7 +29,6 @@ class Refused(msgspec.Struct, frozen=True):
 
     refusal: Refusal
     version: int  # of the command's own stream; 0 when there is none
-    position: int
     state: State
 
 
@@ -51,6 +49,7 @@ class Request(msgspec.Struct, frozen=True):
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
     answer: bytes
+    position: int  # the log's head right after the command
     replayed: bool = False
 
 

@@ -4,6 +4,8 @@ import asyncio
 
 import msgspec
 
+from commands.exchange import Reply
+
 WAIT = 2.0
 """Seconds that a repeated command waits for the first one's answer."""
 
@@ -16,7 +18,7 @@ class First(msgspec.Struct, frozen=True, gc=False):
     """How the first command with a key ended."""
 
     fingerprint: str
-    answer: bytes | None  # None: it ended without one, and is nobody's example
+    reply: Reply | None  # None: it ended without one, and is nobody's example
 
 
 class KeysInFlight(dict[str, "asyncio.Future[First] | None"]):

@@ -148,8 +148,8 @@ class Processor:
         until = self._loop.time() + self._repeat_wait
         while (first := await self._in_flight.first(key, until)) is not None:
             same = first.fingerprint == request.fingerprint and not is_dry_run(request.command)
-            if same and first.answer is not None:
-                return Reply(first.answer, replayed=True)
+            if same and first.reply is not None:
+                return msgspec.structs.replace(first.reply, replayed=True)
         return await self.submit(request)
 
     def _hand_over(self) -> None:
@@ -282,4 +282,4 @@ class _Waiting(msgspec.Struct, frozen=True):
 
 def _first(request: Request, told: Told) -> First:
     """What those learn who repeated the command meanwhile."""
-    return First(request.fingerprint, told.answer if isinstance(told, Reply) else None)
+    return First(request.fingerprint, told if isinstance(told, Reply) else None)

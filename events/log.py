@@ -19,7 +19,7 @@ from psycopg.sql import SQL
 
 from events.codec import Row
 from events.explained import Explained
-from events.numbers import KEY_BYTES
+from events.numbers import FIRST_DRAWN, KEY_BYTES
 
 TABLE = "events"
 CHANNEL = "events"
@@ -46,11 +46,17 @@ CREATE TABLE IF NOT EXISTS order_numbers (
     key bytea NOT NULL
 )"""
 
+_DRAW_NUMBERS = "ALTER TABLE order_numbers ADD COLUMN IF NOT EXISTS drawn bigint NOT NULL DEFAULT 0"
+"""How many numbers were drawn; until this was there, orders were numbered by positions."""
+
 MAKE_NUMBERS_KEY = "INSERT INTO order_numbers (key) VALUES (%s) ON CONFLICT DO NOTHING"
 """The key of the order numbers, made once for a log and never changed: another one would make numbers twice."""
 
 NUMBERS_KEY = "SELECT key FROM order_numbers"
 """The key of the order numbers."""
+
+DRAW = "UPDATE order_numbers SET drawn = drawn + %s RETURNING drawn"
+"""So many numbers, which nobody else gets."""
 
 _CREATE_SNAPSHOTS = """
 CREATE TABLE IF NOT EXISTS snapshots (
@@ -72,6 +78,14 @@ _COLUMNS = "originator_id, originator_version, notification_id, topic, state"
 
 READ = f"SELECT {_COLUMNS} FROM {TABLE} WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
 """The log after a position, in order."""
+
+NEWS = f"""
+SELECT (SELECT coalesce(max(notification_id), 0) FROM {TABLE}), {_COLUMNS} FROM (SELECT) AS one LEFT JOIN {TABLE}
+ON notification_id > %(after)s AND notification_id <= %(after)s + {FAR_BEHIND}
+AND NOT (originator_version = 1 AND originator_id ^@ 'order-') ORDER BY notification_id
+"""
+"""The head of the log, and what happened after a position to streams that a writer may know: orders that are new it
+does not."""
 
 HEAD = f"SELECT coalesce(max(notification_id), 0) FROM {TABLE}"
 """The position of the newest event; 0 for an empty log."""
@@ -173,6 +187,7 @@ class _Recorder(PostgresApplicationRecorder):
     def __init__(self, datastore: PostgresDatastore) -> None:
         super().__init__(datastore, events_table_name=TABLE)
         self.sql_create_statements += [SQL(_CREATE_ANSWERS).format(), SQL(_CREATE_NUMBERS).format()]
+        self.sql_create_statements += [SQL(_DRAW_NUMBERS).format()]
         self.sql_create_statements += [SQL(_CREATE_SNAPSHOTS).format(), SQL(_CREATE_RELAY_PROGRESS).format()]
 
 
@@ -277,6 +292,11 @@ class Writer:
         """For `events.numbers.Numbers`: the same for all writers of this log, for ever."""
         return cast(bytes, self._rows(NUMBERS_KEY, ())[0][0])
 
+    def draw_numbers(self, count: int) -> range:
+        """So many of the numbers that orders have, for this writer alone; not within a transaction."""
+        end = FIRST_DRAWN + cast(int, self._rows(DRAW, (count,))[0][0])
+        return range(end - count, end)
+
     def load(self, streams: Iterable[str], shape: str) -> tuple[list[Snapshot], list[Row]]:
         """The streams: the snapshots there are of them in a shape, and what came since, each stream in order."""
         rows = self._rows(LOAD, {"streams": list(streams), "shape": shape})
@@ -288,18 +308,21 @@ class Writer:
         states = [one.state for one in snapshots]
         self.connection.execute(KEEP, (shape, [one.stream for one in snapshots], versions, states))
 
-    def begin(self, after: int, keys: Sequence[str]) -> tuple[list[Row], dict[str, StoredAnswer]]:
-        """Take the log's lock; return what was appended after a position, and the answers known for the keys.
+    def begin(self, after: int, keys: Sequence[str]) -> tuple[int, list[Row], dict[str, StoredAnswer]]:
+        """Take the log's lock; return its head, what was appended after a position, and the answers known for the keys.
 
-        One round trip. At most `FAR_BEHIND` + 1 events are returned.
+        One round trip. Of what was appended, the first events of orders are left out, and what comes more than
+        `FAR_BEHIND` after the position.
         """
         connection = self.connection
         with connection.pipeline():
             connection.execute("BEGIN")
             connection.execute(LOCK)
-            news = connection.cursor(binary=True).execute(READ, (after, FAR_BEHIND + 1))
+            news = connection.cursor(binary=True).execute(NEWS, {"after": after})
             known = connection.cursor(binary=True).execute(ANSWERS, (_array(keys),)) if keys else None
-        return cast(list[Row], news.fetchall()), _answers(known.fetchall()) if known else {}
+        rows = news.fetchall()
+        happened = [cast(Row, row[1:]) for row in rows if row[1] is not None]
+        return rows[0][0], happened, _answers(known.fetchall()) if known else {}
 
     def answers(self, keys: Sequence[str]) -> dict[str, StoredAnswer]:
         """What is known for more keys, of commands that came when the lock was had. One round trip, for none none."""

@@ -1,8 +1,8 @@
-"""The number that people read out for an order: a position in the log, scrambled, in base32 with a check symbol.
+"""The number that people read out for an order: a place in a count, scrambled, in base32 with a check symbol.
 
 Written like 7K3M-9Q2X-J: eight symbols of Crockford's base32 (www.crockford.com/base32.html: no I, L, O and U) and one
-that checks them. Each order has the position of its first event, which nothing else has, so no number is there twice;
-and the order of the numbers says nothing of the order of the positions to whoever has not the key.
+that checks them. Each place in the count is drawn once, so no number is there twice; and the order of the numbers says
+nothing of the order of the places to whoever has not the key.
 """
 
 from hashlib import blake2b
@@ -13,6 +13,10 @@ LENGTH = 8
 
 POSITIONS = 1 << 5 * LENGTH
 """So many numbers there are: for the positions from 0 to this, exclusive."""
+
+FIRST_DRAWN = POSITIONS // 2
+"""The numbers from here on are drawn; those below were given to orders by the position of their first event, which does
+not come so far."""
 
 KEY_BYTES = 16
 

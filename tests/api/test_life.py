@@ -254,7 +254,7 @@ async def test_a_refusal_names_the_field_and_says_what_may_be_done(edge: Edge) -
 
 @pytest.mark.parametrize("kind", Refusal.__subclasses__())
 def test_every_refusal_is_a_problem_with_a_sentence(kind: type[Refusal]) -> None:
-    problem = refused(Refused(kind(), 0, 0, None), AddNote(order_id=ORDER, at=NOON, note="n"))
+    problem = refused(Refused(kind(), 0, None), AddNote(order_id=ORDER, at=NOON, note="n"))
 
     assert problem.status == STATUS.get(kind, 409)
     assert problem.code == kind.code != "refused"

@@ -5,11 +5,12 @@
 
 import argparse
 import json
+from contextlib import closing
 from time import perf_counter
 
 import psycopg
 
-from commands.decider import Decider
+from commands.remembered import Remembered
 from commands.snapshots import EVERY
 from events import codec
 from events.envelope import Cause, product_stream
@@ -55,13 +56,13 @@ def fill(log: Log, events: int) -> None:
 
 
 def loaded_within(log: Log) -> float:
-    decider = Decider(log.writer(), remember=10)
-    decider.process([])  # connects
-    start = perf_counter()
-    decider.state(product_stream("CUP"))
-    milliseconds = (perf_counter() - start) * 1e3
-    decider.process([])  # a grown stream is kept before the next batch
-    decider.close()
+    with closing(log.writer()) as writer:
+        remembered = Remembered(writer, most=10)
+        writer.head()  # connects
+        start = perf_counter()
+        remembered.state(product_stream("CUP"))
+        milliseconds = (perf_counter() - start) * 1e3
+        remembered.keep_grown()
     return milliseconds
 
 

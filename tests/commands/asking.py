@@ -21,20 +21,19 @@ class Answer(msgspec.Struct, frozen=True):
 
     accepted: bool
     version: int
-    position: int
+    position: int = 0  # the reply's
     code: str | None = None
     details: dict[str, Any] = {}
 
 
 def answer(outcome: Accepted | Refused) -> bytes:
     if isinstance(outcome, Accepted):
-        return msgspec.json.encode(Answer(accepted=True, version=outcome.version, position=outcome.position))
+        return msgspec.json.encode(Answer(accepted=True, version=outcome.version))
     refusal = outcome.refusal
     return msgspec.json.encode(
         Answer(
             accepted=False,
             version=outcome.version,
-            position=outcome.position,
             code=refusal.code,
             details=refusal.details,
         )
@@ -42,7 +41,7 @@ def answer(outcome: Accepted | Refused) -> bytes:
 
 
 def read(reply: Reply) -> Answer:
-    return msgspec.json.decode(reply.answer, type=Answer)
+    return msgspec.structs.replace(msgspec.json.decode(reply.answer, type=Answer), position=reply.position)
 
 
 def request(command: AnyCommand, key: str | None = None, **more: Any) -> Request:

@@ -4,11 +4,13 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from commands.decider import Decider
@@ -18,7 +20,7 @@ from commands.processor import Processor
 from events.codec import Row
 from events.envelope import order_stream, product_stream
 from events.log import Log, StoredAnswer
-from events.numbers import Numbers
+from events.numbers import FIRST_DRAWN, Numbers
 from events.order import OrderPlaced
 from events.product import StockReceived, StockReserved
 from tests.commands.asking import answer, asking, ids, read, recorded, request
@@ -87,8 +89,7 @@ async def test_processors_see_what_the_others_decided(log: Log) -> None:
 
 
 async def test_a_processor_that_was_away_for_long_starts_afresh(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("commands.decider.FAR_BEHIND", 3)
-    monkeypatch.setattr("events.log.FAR_BEHIND", 3)
+    monkeypatch.setattr("commands.remembered.FAR_BEHIND", 3)
     async with asking(log) as one, asking(log) as two:
         await one.all(list_cup(), receive_cups(5))
         await two.one(list_cup(price=300))
@@ -111,7 +112,7 @@ async def test_a_forgotten_stream_is_read_again(log: Log) -> None:
 async def test_orders_that_do_not_exist_are_not_remembered_without_bound(log: Log) -> None:
     async with asking(log, remember=10) as ask:
         refused = await ask.all(*(confirm_order().model_copy(update={"order_id": order_id}) for order_id in ids(200)))
-        remembered = len(ask.processor._decider._known)
+        remembered = len(ask.processor._decider._remembered)
     assert {one.code for one in refused} == {"no-such-order"}
     assert remembered <= 10
 
@@ -177,24 +178,46 @@ async def test_a_dry_run_says_what_would_be_and_appends_nothing(log: Log) -> Non
     would_be = next(one for one in outcomes if isinstance(one, Accepted))
     refused = next(one for one in outcomes if isinstance(one, Refused))
     assert isinstance(would_be.state, Order)
-    assert (would_be.version, would_be.position, would_be.state.total) == (1, len(head), 1000)
+    assert (would_be.version, would_be.recorded, would_be.state.total) == (1, 0, 1000)
     assert would_be.products == {"CUP": (StockReserved(NOON, ORDER, 2),)}
     assert refused.refusal.details == {"short": {"CUP": {"asked": 7, "available": 3}}}
     assert (amendment.version, amendment.position) == (2, len(head) + 2), "decided anew: no key, no state is kept"
 
 
-async def test_an_order_is_numbered_by_the_position_of_its_first_event(log: Log) -> None:
-    async with asking(log) as one, asking(log) as two:
-        await one.all(list_cup(), receive_cups(500))
-        await asyncio.gather(
-            *(ask.one(place_order(wanted("CUP", 1), order_id=order_id)) for ask in (one, two) for order_id in ids(50))
-        )
-    writer = log.writer()
-    numbers = Numbers(writer.numbers_key())
-    writer.close()
-    placed = [(event.event.number, event.position) for event in recorded(log) if isinstance(event.event, OrderPlaced)]
-    assert len(placed) == 100
-    assert all(number == numbers.number(position) for number, position in placed)
+async def test_no_two_orders_have_one_number_whoever_decides_and_again_after_a_restart(log: Log) -> None:
+    for _ in range(2):
+        async with asking(log) as one, asking(log) as two:
+            await one.one(list_cup(stock="untracked"))
+            await asyncio.gather(
+                *(
+                    ask.one(place_order(wanted("CUP", 1), order_id=order_id))
+                    for ask in (one, two)
+                    for order_id in ids(50)
+                )
+            )
+    numbers = [event.event.number for event in recorded(log) if isinstance(event.event, OrderPlaced)]
+    assert len(numbers) == len(set(numbers)) == 200
+
+
+async def test_a_drawn_number_is_none_that_an_order_could_have_by_its_position(log: Log) -> None:
+    """So orders were numbered before numbers were drawn."""
+    async with asking(log) as ask:
+        await ask.all(list_cup(stock="untracked"), place_order(wanted("CUP", 1)))
+    with closing(log.writer()) as writer:
+        numbers = Numbers(writer.numbers_key())
+    (placed,) = [event.event for event in recorded(log) if isinstance(event.event, OrderPlaced)]
+    assert numbers.position(placed.number) >= FIRST_DRAWN
+
+
+async def test_numbers_that_are_used_up_are_followed_by_new_ones(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("commands.decider.DRAWN_AT_ONCE", 3)
+    monkeypatch.setattr("commands.decider.ENOUGH_NUMBERS", 2)
+    async with asking(log) as ask:
+        await ask.one(list_cup(stock="untracked"))
+        for order_id in ids(20):
+            assert (await ask.one(place_order(wanted("CUP", 1), order_id=order_id))).accepted
+    numbers = [event.event.number for event in recorded(log) if isinstance(event.event, OrderPlaced)]
+    assert len(set(numbers)) == 20
 
 
 async def test_a_command_that_fails_costs_its_neighbours_nothing(log: Log) -> None:
@@ -379,6 +402,53 @@ async def test_a_process_that_believes_to_be_alone_decides_again_on_what_another
         assert one.processor._decider._locked_batches == 0
         refused = await one.one(place_order(wanted("CUP", 2)))
     assert (refused.code, refused.details) == ("out-of-stock", {"short": {"CUP": {"asked": 2, "available": 1}}})
+
+
+async def test_what_was_decided_before_the_lock_was_had_stands_where_nothing_that_matters_has_changed(log: Log) -> None:
+    made: list[UUID] = []
+
+    def counted(outcome: Accepted | Refused) -> bytes:
+        assert isinstance(outcome.state, Order)
+        made.append(outcome.state.order_id)
+        return answer(outcome)
+
+    async with asking(log) as one, asking(log) as two:
+        await one.all(list_cup(stock="untracked"), list_cup(stock="untracked").model_copy(update={"sku": "POT"}))
+        await one.one(place_order(wanted("POT", 1), order_id=uuid4()))
+        await two.one(place_order(wanted("CUP", 1), order_id=uuid4()))
+        for order_id in (placed := ids(20)):
+            await one.one(place_order(wanted("POT", 1), order_id=uuid4()))
+            command = place_order(wanted("CUP", 1), order_id=order_id)
+            reply = await two.processor.submit(replace(request(command, new=True), answer=counted))
+            assert reply.position == recorded(log)[-1].position
+    assert made == placed
+
+
+@pytest.mark.parametrize("new", [False, True])
+async def test_what_was_decided_on_another_price_is_decided_again(log: Log, new: bool) -> None:  # noqa: FBT001
+    """All of a batch, and a command that follows on one of the same batch."""
+    async with asking(log) as one, asking(log) as two:
+        await one.one(list_cup(stock="untracked", price=250))
+        await two.one(place_order(wanted("CUP", 1), order_id=uuid4()))
+        await one.one(list_cup(stock="untracked", price=300))
+        first, second = ids(2)
+        await asyncio.gather(
+            *(two.one(place_order(wanted("CUP", 2), order_id=order_id), new=new) for order_id in (first, second)),
+            two.one(confirm_order().model_copy(update={"order_id": second})),
+        )
+    events = [event.event for event in recorded(log)]
+    totals = {event.order_id: event.total for event in events if isinstance(event, OrderPlaced)}
+    assert (totals[first], totals[second]) == (600, 600)
+
+
+async def test_an_order_that_was_not_there_is_found_when_another_process_has_placed_it(log: Log) -> None:
+    """Whoever follows the log is not told of new orders."""
+    async with asking(log) as one, asking(log) as two:
+        await one.one(list_cup(stock="untracked"))
+        missing = await two.one(confirm_order())
+        await one.one(place_order(wanted("CUP", 1), payment_terms="invoice"))
+        found = await two.one(confirm_order())
+    assert (missing.code, found.code, found.version) == ("no-such-order", None, 2)
 
 
 async def test_what_the_database_refuses_costs_the_neighbours_of_a_command_no_error(log: Log) -> None:

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from commands.exchange import Reply
 from events.expiry import BEGIN, ELECT, INDEX_IS_USABLE, REMOVE, TASK, Expiry
 from events.log import Log
 from tests.commands.asking import asking, read, request
@@ -60,7 +60,7 @@ async def test_a_key_is_known_for_a_week_and_new_after_it(log: Log) -> None:
         due = await after(WEEK + timedelta(minutes=5), log).sweep()
         anew = await ask.processor.submit(once)
     assert (early, due) == (0, 1)
-    assert replayed == Reply(first.answer, replayed=True)
+    assert replayed == replace(first, replayed=True)
     assert (anew.replayed, read(anew).code) == (False, "order-exists")
 
 

@@ -4,12 +4,13 @@ from collections import Counter
 from contextlib import closing
 from itertools import pairwise
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from events.log import Log
-from events.numbers import LENGTH, POSITIONS, SYMBOLS, BadNumber, Numbers, read
+from events.numbers import FIRST_DRAWN, LENGTH, POSITIONS, SYMBOLS, BadNumber, Numbers, read
 from tests.services.postgres import DatabaseServer
 
 numbers = Numbers(b"sixteen octets, ")
@@ -187,3 +188,21 @@ def test_two_logs_have_two_keys(database_url: str, postgres: DatabaseServer) -> 
     postgres.drop_database(urls[1])
 
     assert len(keys) == 2
+
+
+def test_numbers_are_drawn_once(database_url: str) -> None:
+    with closing(Log(database_url)) as log:
+        log.create()
+        with closing(log.writer()) as one, closing(log.writer()) as two:
+            drawn = [*one.draw_numbers(3), *two.draw_numbers(4), *one.draw_numbers(1)]
+    assert drawn == [*range(FIRST_DRAWN, FIRST_DRAWN + 8)]
+
+
+def test_numbers_can_be_drawn_in_a_log_that_gave_them_by_position(database_url: str) -> None:
+    with closing(Log(database_url)) as log:
+        log.create()
+        with psycopg.connect(database_url) as before:
+            before.execute("ALTER TABLE order_numbers DROP COLUMN drawn")
+        log.create()
+        with closing(log.writer()) as writer:
+            assert writer.draw_numbers(2) == range(FIRST_DRAWN, FIRST_DRAWN + 2)
