@@ -5,6 +5,7 @@ uvicorn writes the head and the body of an answer apart, and each write costs mo
 
 import asyncio
 import struct
+from collections.abc import Iterable
 from contextlib import suppress
 from fcntl import ioctl
 from socket import SO_LINGER, SOL_SOCKET
@@ -51,8 +52,10 @@ class Joined:
             self._loop.call_soon(self._flush)
         self._waiting.append(data)
 
-    def writelines(self, parts: list[bytes]) -> None:
-        self.write(b"".join(parts))
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        """Now: who has several parts waits for no other, and these are joined here."""
+        self._waiting += parts
+        self._flush()
 
     def write_eof(self) -> None:
         self._flush()

@@ -11,6 +11,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+_NOT_IN_A_HEADER = b"\r\n\0"
+
 
 def give(send: Send, status: int, headers: Headers, body: bytes) -> bool:
     """Answer a request, as its `send` would in two calls. False: it is to be answered in two.
@@ -22,11 +24,11 @@ def give(send: Send, status: int, headers: Headers, body: bytes) -> bool:
     cycle = getattr(send, "__self__", None)
     if not isinstance(cycle, RequestResponseCycle) or not _is_simple(cycle):
         return False
-    told = [*cycle.default_headers, *headers]
-    head = b"".join([b"%b: %b\r\n" % header for header in told])
-    if head.count(b"\n") != len(told) or head.count(b"\r") != len(told) or b"\0" in head:
+    told = [*cycle.default_headers, *headers, (b"content-length", b"%d" % len(body))]
+    head = b"\r\n".join([b": ".join(header) for header in told])
+    if len(head.translate(None, _NOT_IN_A_HEADER)) != len(head) - 2 * (len(told) - 1):
         raise ValueError(f"a header would have become two: {told}")
-    cycle.transport.write(b"".join((STATUS_LINE[status], head, b"content-length: %d\r\n\r\n" % len(body), body)))
+    cycle.transport.writelines((STATUS_LINE[status], head, b"\r\n\r\n", body))
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
     cycle.message_event.set()
