@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from uuid import UUID
 
+import msgspec
+
 Headers = Mapping[bytes, bytes]
 
 LONGEST_REQUEST_ID = 128
@@ -14,6 +16,7 @@ _TRACEPARENT = re.compile(
     rb"((?!ff)[0-9a-f]{2})(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?", re.DOTALL
 )
 _OF_VERSION_00 = 55  # characters
+_VERSION_AND_VARIANT, _RANDOM_BITS = 0x7000_8000_0000_0000_0000, 0x0FFF_3FFF_FFFF_FFFF_FFFF  # RFC 9562, 5.7
 _VISIBLE = bytes(range(0x21, 0x7F))
 
 
@@ -36,10 +39,9 @@ _random = _Random()
 def new_order_id() -> UUID:
     """A UUIDv7 (RFC 9562): ordered by the millisecond it was made in, and not to be guessed."""
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(_random(10))
-    return UUID(
-        int=milliseconds << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0x2 << 62 | random & 0x3FFF_FFFF_FFFF_FFFF
-    )
+    random = int.from_bytes(_random(10)) & _RANDOM_BITS
+    made = milliseconds << 80 | _VERSION_AND_VARIANT | random
+    return msgspec.convert(made.to_bytes(16), UUID)  # costs half of what UUID's own constructor does
 
 
 def is_visible_ascii(value: bytes, longest: int) -> bool:
