@@ -22,7 +22,7 @@ from api.auth import Caller, Verifier, must_write
 from api.errors import Place, Problem
 from api.limits import Limits
 from api.metrics import Requests
-from api.requests import Gone, check_host, expected_version, idempotency_key, json_object, read_body, single
+from api.requests import Gone, check_host, check_once, expected_version, idempotency_key, json_object, read_body
 from api.routes import PLACE, ROUTES, Route, route_of
 from commands.command import Command
 from commands.exchange import (
@@ -34,7 +34,6 @@ from commands.exchange import (
     NoRoom,
     NotApplied,
     Refused,
-    Reply,
     Request,
     Unavailable,
 )
@@ -44,7 +43,6 @@ from commands.processor import Processor
 
 _PRICED = (PlaceOrder, AmendOrder)
 _RIDES_IN = {route.command: route.rides_in for route in ROUTES}
-_REPLAYED = (b"idempotency-replayed", b"true")
 
 
 class _Coded(msgspec.Struct):
@@ -80,37 +78,46 @@ class Commands:
             await self._app(scope, receive, send)
             return
         begun = perf_counter()
-        given = dict(scope["headers"])
-        request_id = ids.request_id_from(given)
-        headers = ids.told_back(given, request_id)
-        told: dict[bytes, bytes] = {}
-        scope["told"] = told
+        headers = dict(scope["headers"])
+        request_id = ids.request_id_from(headers)
+        told = dict(ids.told_back(headers, request_id))
         closing = False
         try:
-            answer, replayed = await self._answered(*found, scope, receive, request_id)
+            answer, replayed = await self._answered(
+                *found, scope, receive, headers=headers, told=told, request_id=request_id
+            )
             outcome = "replayed" if replayed else outcome_of(answer)
         except Gone:
             return
         except Exception as error:  # noqa: BLE001  each has its problem; one that was not foreseen is logged there
-            with bound_contextvars(request_id=request_id, traceparent=ids.traceparent_from(given, request_id)):
+            with bound_contextvars(request_id=request_id, traceparent=ids.traceparent_from(headers, request_id)):
                 problem = exchanges.of(error)
             answer, replayed, outcome = problem.answer(request_id), False, problem.code
             closing = True  # perhaps: the problem may say so
-        headers = (*headers, *told.items(), _REPLAYED) if replayed else (*headers, *told.items())
-        if closing or not whole.give(send, answer.status, (*answer.headers, *headers), answer.body):
-            await answer.send(send, headers)
+        if replayed:
+            told[b"idempotency-replayed"] = b"true"
+        if closing or not whole.give(send, answer.status, (*answer.headers, *told.items()), answer.body):
+            await answer.send(send, told.items())
         route = found[0]
         self._requests.decided(route.command.__name__, outcome)
         self._requests.answered(route.method, route.path, answer.status, begun)
 
     async def _answered(
-        self, route: Route, about: str | None, scope: Scope, receive: Receive, request_id: str
+        self,
+        route: Route,
+        about: str | None,
+        scope: Scope,
+        receive: Receive,
+        *,
+        headers: dict[bytes, bytes],
+        told: dict[bytes, bytes],
+        request_id: str,
     ) -> tuple[Answer, bool]:
-        headers = single(scope["headers"])
+        check_once(scope["headers"], headers)
         check_host(scope, headers)
         caller = await self._tokens.verify(headers.get(b"authorization"))
         if self._limits is not None:
-            self._limits.take(caller.subject, scope["told"])
+            self._limits.take(caller.subject, told)
         if caller.read_only:
             must_write(caller)
         must_be_allowed(route, caller)
@@ -131,7 +138,10 @@ class Commands:
             request_id=request_id,
             traceparent=ids.traceparent_from(headers, request_id),
         )
-        reply = await _taken(self._processor, request)
+        try:
+            reply = await self._processor.submit(request)
+        except NOT_TAKEN as error:
+            raise not_taken(error) from None
         return answers.read(reply.answer, reply.position), reply.replayed
 
 
@@ -146,13 +156,6 @@ def must_be_allowed(route: Route, caller: Caller) -> None:
         raise Problem(
             "forbidden", "Only customers and staff may do this." if route.customers else "Only staff may do this."
         )
-
-
-async def _taken(processor: Processor, request: Request) -> Reply:
-    try:
-        return await processor.submit(request)
-    except NOT_TAKEN as error:
-        raise not_taken(error) from None
 
 
 _SOON = (b"retry-after", b"1")
@@ -225,7 +228,7 @@ def _command(route: Route, about: str | None, fields: dict[str, Any], caller: Ca
     if caller.customer_id is not None:
         _as_customer(route, fields, caller.customer_id)
     try:
-        command = route.command.model_validate(fields)
+        command = route.command.__pydantic_validator__.validate_python(fields)  # `model_validate` looks for options
     except ValidationError as error:
         raise errors.invalid([*misplaced, *errors.places(error)]) from None
     if misplaced:

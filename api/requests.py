@@ -45,16 +45,17 @@ class Gone(Exception):
 def single(given: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """The headers by name. Raises a `Problem` when one that decides something is there twice."""
     headers = dict(given)
-    if len(headers) < len(given):
-        _check_once(given, _ONCE)
+    check_once(given, headers)
     return headers
 
 
-def _check_once(given: list[tuple[bytes, bytes]], wanted: tuple[bytes, ...]) -> None:
-    names = [name for name, _ in given]
-    for name in wanted:
-        if names.count(name) > 1:
-            raise Problem("bad-header", f"The header {name.decode().title()} is there more than once; send one.")
+def check_once(given: list[tuple[bytes, bytes]], headers: Headers, wanted: tuple[bytes, ...] = _ONCE) -> None:
+    """Raises a `Problem` when a header that decides something is there twice; `headers` are those given, by name."""
+    if len(headers) < len(given):
+        names = [name for name, _ in given]
+        for name in wanted:
+            if names.count(name) > 1:
+                raise Problem("bad-header", f"The header {name.decode().title()} is there more than once; send one.")
 
 
 def check_host(scope: Scope, headers: Headers) -> None:
@@ -63,8 +64,10 @@ def check_host(scope: Scope, headers: Headers) -> None:
     Nothing is decided by it here; but whoever stands before us may decide by it, and understand something else.
     HTTP/1.0 knew no Host.
     """
-    if not _is_host(headers.get(b"host")) or len(headers) < len(scope["headers"]):
-        _check_host(scope, headers.get(b"host"))
+    host = headers.get(b"host")
+    if not _is_host(host):
+        _refuse_host(host, scope["http_version"])
+    check_once(scope["headers"], headers, (b"host",))
 
 
 @lru_cache(100)
@@ -72,14 +75,13 @@ def _is_host(value: bytes | None) -> bool:
     return value is not None and len(value) <= LONGEST_HOST and _HOST.fullmatch(value) is not None
 
 
-def _check_host(scope: Scope, host: bytes | None) -> None:
-    if host is None and scope["http_version"] != "1.0":
-        raise Problem("bad-header", "Send the header Host, such as Host: orders.example (RFC 9112, 3.2).")
-    if host is not None and not _is_host(host):
+def _refuse_host(host: bytes | None, http_version: str) -> None:
+    if host is not None:
         raise Problem(
             "bad-header", "The header Host must be a host, with or without a port, such as orders.example:80."
         )
-    _check_once(scope["headers"], (b"host",))
+    if http_version != "1.0":
+        raise Problem("bad-header", "Send the header Host, such as Host: orders.example (RFC 9112, 3.2).")
 
 
 async def read_body(receive: Receive, headers: Headers) -> bytes:
@@ -160,7 +162,7 @@ def json_object(body: bytes, content_type: bytes | None) -> dict[str, Any]:
     if type(fields) is not dict:
         raise Problem("not-json", "The body must be a JSON object, such as {}.")
     try:
-        if _encode(fields).count(b":") != body.count(b":") or b"\\u003" in body:
+        if _encode(fields).count(b":") != body.count(b":") or (b"\\" in body and b"\\u003" in body):
             _check_names(body)
     except RecursionError:
         raise _too_deep() from None
