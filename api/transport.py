@@ -54,8 +54,9 @@ class Joined:
 
     def writelines(self, parts: Iterable[bytes]) -> None:
         """Now: who has several parts waits for no other, and these are joined here."""
-        self._waiting += parts
         self._flush()
+        if not self.is_closing():
+            self._transport.write(b"".join(parts))
 
     def write_eof(self) -> None:
         self._flush()
