@@ -26,7 +26,7 @@ def order_view(order: Order, version: int) -> OrderView:
         content.order_id,
         content.number,
         content.customer_id,
-        order.status.value,
+        order.status,
         payment_status(ledger.total, ledger.authorized - ledger.voided, ledger.captured, ledger.refunded),
         fulfilment_status(lines),
         return_status(lines),
