@@ -21,7 +21,8 @@ def order_view(order: Order, version: int) -> OrderView:
     """Its values are given by their places, as its parts are: 37 names to look up take a microsecond an order."""
     content, ledger = order.content, order.ledger
     currency = content.currency
-    lines = tuple([_line(line, currency) for line in order.lines.values()])
+    nothing = Money(0, currency)  # said again and again: most orders have nothing to share among their lines
+    lines = tuple([_line(line, currency, nothing) for line in order.lines.values()])
     return OrderView(
         content.order_id,
         content.number,
@@ -108,7 +109,7 @@ def product_view(product: Product, version: int) -> ProductView:
     )
 
 
-def _line(line: OrderLine, currency: str) -> LineView:
+def _line(line: OrderLine, currency: str, nothing: Money) -> LineView:
     ordered = line.ordered
     return LineView(
         ordered.line_id,
@@ -116,9 +117,9 @@ def _line(line: OrderLine, currency: str) -> LineView:
         ordered.name,
         ordered.quantity,
         Money(ordered.unit_price, currency),
-        Money(ordered.discount, currency),
-        Money(ordered.shipping, currency),
-        Money(ordered.tax, currency),
+        Money(ordered.discount, currency) if ordered.discount else nothing,
+        Money(ordered.shipping, currency) if ordered.shipping else nothing,
+        Money(ordered.tax, currency) if ordered.tax else nothing,
         Money(ordered.total, currency),
         line.cancelled,
         line.shipped,
