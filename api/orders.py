@@ -298,9 +298,9 @@ def _answer(route: Route, command: AnyCommand, request_id: str, outcome: Accepte
     if not isinstance(state, Order):
         body = shapes.encode(shapes.product_view(state, version))
         return answers.encode(Answer(route.success, headers, body, recorded))
-    if isinstance(command, AmendOrder) and command.dry_run:  # no ETag: the order is not as the body shows it
+    if route is PLACE:
+        headers = (*headers, (b"location", b"/v1/orders/" + shapes.encode(state.order_id).strip(b'"')))
+    elif isinstance(command, AmendOrder) and command.dry_run:  # no ETag: the order is not as the body shows it
         preview = shapes.preview(state, version, outcome.products)
         return answers.encode(Answer(route.success, (JSON,), preview, recorded))
-    if route is PLACE:
-        headers = (*headers, (b"location", f"/v1/orders/{state.order_id}".encode()))
     return answers.encode(Answer(route.success, headers, shapes.encode(shapes.order_view(state, version)), recorded))

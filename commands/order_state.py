@@ -14,6 +14,7 @@ from commands.payment import Ledger
 from commands.returns import Returns
 from commands.shipment import Shipments
 from events.order import (
+    Content,
     LinesCancelled,
     MetadataSet,
     NoteAdded,
@@ -162,7 +163,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
 
 def evolve(order: Order | None, event: OrderEvent) -> Order:
     if order is None:
-        assert isinstance(event, OrderDrafted | OrderPlaced), f"{event} before there was an order"
+        assert isinstance(event, Content), f"{event} before there was an order"
         return _begun(event)
     return replace(order, **_changes(order, event), version=order.version + 1, updated_at=event.at)
 

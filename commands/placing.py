@@ -1,6 +1,5 @@
 """How an order begins: written down as a draft, or placed, which keeps stock for it."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated
 
@@ -131,9 +130,11 @@ def _reserved(
     command: OrderCommand, lines: Iterable[Line], products: Mapping[str, Product]
 ) -> dict[str, tuple[ProductEvent, ...]]:
     """Stock for all these lines. Raises `OutOfStock`."""
-    wanted: Counter[str] = Counter()
+    wanted: dict[str, int] = {}
     for line in lines:
         if line.reserved:
-            wanted[line.sku] += line.quantity
+            wanted[line.sku] = wanted.get(line.sku, 0) + line.quantity
+    if not wanted:
+        return {}
     in_stock(wanted, products)
     return {sku: (StockReserved(command.at, command.order_id, quantity),) for sku, quantity in wanted.items()}

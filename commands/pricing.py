@@ -45,15 +45,14 @@ class Sums(msgspec.Struct, frozen=True, gc=False):
 
 
 def new_lines(
-    wanted: Iterable[tuple[int, str, Wanted]], first: int, currency: str, products: Mapping[str, Product]
+    wanted: Sequence[tuple[int, str, Wanted]], first: int, currency: str, products: Mapping[str, Product]
 ) -> list[Line]:
     """Lines for (place in the command, SKU, what is wanted), numbered from `first`.
 
     Raises `UnknownProducts`, `NoPrice` or `CurrencyMismatch`.
     """
-    wanted = list(wanted)
-    if unknown := sorted({sku for _, sku, _ in wanted if sku not in products}):
-        raise UnknownProducts(skus=unknown)
+    if unknown := [sku for _, sku, _ in wanted if sku not in products]:
+        raise UnknownProducts(skus=sorted(set(unknown)))
     lines, unpriced = [], []
     for number, (place, sku, line) in enumerate(wanted, first):
         product = products[sku]
@@ -75,9 +74,11 @@ def price_of(line: Wanted, place: int, currency: str, otherwise: int | None) -> 
 
 def each_product_once(lines: Sequence[Line]) -> None:
     """At one price. Raises `DuplicateLines`."""
-    if len({(line.sku, line.unit_price) for line in lines}) < len(lines):
-        counted = Counter((line.sku, line.unit_price) for line in lines)
-        raise DuplicateLines(skus=sorted({sku for (sku, _), times in counted.items() if times > 1}))
+    if len({line.sku for line in lines}) == len(lines):
+        return
+    counted = Counter((line.sku, line.unit_price) for line in lines)
+    if twice := {sku for (sku, _), times in counted.items() if times > 1}:
+        raise DuplicateLines(skus=sorted(twice))
 
 
 def summed(lines: Iterable[Line], discount: int, shipping: int, tax: int) -> Sums:

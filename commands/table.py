@@ -5,6 +5,8 @@ from enum import Enum
 from functools import cache
 from typing import Protocol
 
+import msgspec
+
 from commands.amending import AmendOrder
 from commands.cancelling import CancelLines, CancelOrder, ExpireOrder
 from commands.command import OrderCommand
@@ -128,30 +130,52 @@ class Situation(Protocol):
     def balance(self) -> int: ...
 
 
+class _Look(msgspec.Struct, frozen=True, gc=False):
+    """A situation, as far as it decides what may be done."""
+
+    status: str
+    on_hold: bool
+    shipped: bool
+    asked_back: bool
+    voidable: bool
+    refundable: bool
+    capturable: bool
+    owed: bool
+
+
 def allowed_commands(order: Situation) -> tuple[str, ...]:
     """The commands that may succeed as things stand, as far as a look at the whole order tells."""
-    return _allowed(order.status, tuple([is_so(order) for _, is_so in _HOPELESS]))
+    authorized, captured = order.authorized, order.captured
+    return _allowed(
+        _Look(
+            status=order.status,
+            on_hold=order.on_hold,
+            shipped=bool(order.shipments),
+            asked_back=bool(order.returns),
+            voidable=authorized > order.voided + captured,
+            refundable=captured > order.refunded,
+            capturable=authorized > captured,
+            owed=order.balance > 0,
+        )
+    )
 
 
 @cache
-def _allowed(status: str, hopeless: tuple[bool, ...]) -> tuple[str, ...]:
+def _allowed(look: _Look) -> tuple[str, ...]:
     """There are few situations, and looking one up is much faster than working it out for every order."""
-    out = {name for (names, _), is_so in zip(_HOPELESS, hopeless, strict=True) if is_so for name in names}
-    return tuple(name for name in ALLOWED[status] if name not in out)
+    out = {name for names, is_so in _HOPELESS if is_so(look) for name in names}
+    return tuple(name for name in ALLOWED[look.status] if name not in out)
 
 
-_HOPELESS: tuple[tuple[tuple[str, ...], Callable[[Situation], bool]], ...] = (
-    (("confirm", "ship-items", "place-hold"), lambda order: order.on_hold),
-    (("release-hold",), lambda order: not order.on_hold),
-    (("cancel",), lambda order: bool(order.shipments)),
-    (("update-tracking", "confirm-delivery", "report-lost", "request-return"), lambda order: not order.shipments),
-    (("decide-return", "receive-return"), lambda order: not order.returns),
-    (("void-authorization",), lambda order: order.authorized <= order.voided + order.captured),
-    (("record-refund",), lambda order: order.captured <= order.refunded),
-    (("record-capture",), lambda order: order.captured >= order.authorized),
-    (
-        ("record-authorization", "record-capture"),
-        lambda order: order.status == Status.COMPLETED and order.balance <= 0,
-    ),
+_HOPELESS: tuple[tuple[tuple[str, ...], Callable[[_Look], bool]], ...] = (
+    (("confirm", "ship-items", "place-hold"), lambda look: look.on_hold),
+    (("release-hold",), lambda look: not look.on_hold),
+    (("cancel",), lambda look: look.shipped),
+    (("update-tracking", "confirm-delivery", "report-lost", "request-return"), lambda look: not look.shipped),
+    (("decide-return", "receive-return"), lambda look: not look.asked_back),
+    (("void-authorization",), lambda look: not look.voidable),
+    (("record-refund",), lambda look: not look.refundable),
+    (("record-capture",), lambda look: not look.capturable),
+    (("record-authorization", "record-capture"), lambda look: look.status == Status.COMPLETED and not look.owed),
 )
 """Commands, and when they cannot succeed although the order's status would let them."""

@@ -5,6 +5,7 @@ that checks them. Each place in the count is drawn once, so no number is there t
 nothing of the order of the places to whoever has not the key.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -52,20 +53,17 @@ class Numbers:
         """The number for a position. Raises ValueError for one outside `POSITIONS`."""
         if not 0 <= position < POSITIONS:
             raise ValueError(f"there are order numbers for positions below {POSITIONS}, not for {position}")
-        left, right = position >> _HALF, position & _LOW
-        for scramble in self._rounds:
-            left, right = right, left ^ _scrambled(scramble, right)
-        symbols = f"{_PAIRS[left >> 10]}{_PAIRS[left & 1023]}-{_PAIRS[right >> 10]}{_PAIRS[right & 1023]}"
-        return f"{symbols}-{_check(symbols.replace('-', ''))}"
+        left, right = _scrambled(self._rounds, position >> _HALF, position & _LOW)
+        first, second, third, last = left >> 10, left & 1023, right >> 10, right & 1023
+        check = _CHECKS[0][first] ^ _CHECKS[1][second] ^ _CHECKS[2][third] ^ _CHECKS[3][last]
+        return f"{_PAIRS[first]}{_PAIRS[second]}-{_PAIRS[third]}{_PAIRS[last]}-{SYMBOLS[check]}"
 
     def position(self, number: str) -> int:
         """The position whose number it is. Raises `BadNumber`."""
         value = 0
         for symbol in read(number).replace("-", "")[:LENGTH]:
             value = value << 5 | _VALUES[symbol]
-        left, right = value >> _HALF, value & _LOW
-        for scramble in reversed(self._rounds):
-            left, right = right ^ _scrambled(scramble, left), left
+        right, left = _scrambled(reversed(self._rounds), value & _LOW, value >> _HALF)
         return left << _HALF | right
 
 
@@ -85,11 +83,16 @@ def read(text: str) -> str:
     return f"{symbols[:4]}-{symbols[4:8]}-{symbols[8]}"
 
 
-def _scrambled(scramble: blake2b, half: int) -> int:
-    """A random-looking function from half a position to another: keyed BLAKE2b (RFC 7693)."""
-    digest = scramble.copy()
-    digest.update(half.to_bytes(_HALF_BYTES))
-    return int.from_bytes(digest.digest()) & _LOW
+def _scrambled(rounds: Iterable[blake2b], left: int, right: int) -> tuple[int, int]:
+    """The halves, sent through a Feistel network whose rounds are keyed BLAKE2b (RFC 7693).
+
+    The same rounds backwards undo it, when they are given the halves the other way round.
+    """
+    for keyed in rounds:
+        digest = keyed.copy()
+        digest.update(right.to_bytes(_HALF_BYTES))
+        left, right = right, left ^ int.from_bytes(digest.digest()) & _LOW
+    return left, right
 
 
 def _check(symbols: str) -> str:
@@ -103,3 +106,7 @@ def _check(symbols: str) -> str:
     for symbol in symbols:
         weighed = _TIMES_2[weighed ^ _VALUES[symbol]]
     return SYMBOLS[weighed]
+
+
+_CHECKS = [[_VALUES[_check(pair + "00" * after)] for pair in _PAIRS] for after in (3, 2, 1, 0)]
+"""What a pair of symbols adds to the one that checks them, by its place: the code is linear, so these are summed."""

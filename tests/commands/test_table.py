@@ -9,10 +9,28 @@ import pytest
 from commands.order import ALLOWED, NAMES, TABLE, AnyOrderCommand, Order, Status, allowed_commands
 from commands.refusals import NoSuchOrder, Refusal
 from events.log import Log
+from events.order import OrderEvent
 from tests.commands.asking import asking
 from tests.commands.given import given
 from tests.commands.table import AGAIN, CASES, Case
-from tests.examples import list_cup, place_order, receive_cups, wanted
+from tests.examples import (
+    an_order_completed,
+    an_order_confirmed,
+    an_order_held,
+    an_order_placed,
+    authorized,
+    captured,
+    cups,
+    delivered,
+    list_cup,
+    place_order,
+    receive_cups,
+    refunded,
+    return_requested,
+    shipped,
+    voided,
+    wanted,
+)
 from tests.services.postgres import DatabaseServer
 
 COMMANDS: tuple[type[AnyOrderCommand], ...] = get_args(AnyOrderCommand)
@@ -88,6 +106,43 @@ def test_no_order_hides_a_command_that_would_succeed_on_it(case: Case) -> None:
     if case.then and isinstance(case.then, tuple) and type(case.command) in NAMES:
         assert NAMES[type(case.command)] in allowed_commands(order)
     assert set(allowed_commands(order)) <= set(ALLOWED[order.status])
+
+
+NEVER_PAID = {"void-authorization", "record-refund", "record-capture"}
+NOT_SHIPPED = {"update-tracking", "confirm-delivery", "report-lost", "request-return"}
+NOT_ASKED_BACK = {"decide-return", "receive-return"}
+a_cup = an_order_placed(cups(1))
+
+
+@pytest.mark.parametrize(
+    ("what_happened", "hopeless"),
+    [
+        ([a_cup], {"release-hold", *NEVER_PAID}),
+        ([a_cup, an_order_held], {"confirm", "place-hold", *NEVER_PAID}),
+        ([a_cup, authorized(250)], {"release-hold", "record-refund"}),
+        ([a_cup, authorized(250), voided(250)], {"release-hold", "record-refund", "void-authorization"}),
+        ([a_cup, authorized(250), captured(250)], {"release-hold", "record-capture", "void-authorization"}),
+        ([a_cup, authorized(250), captured(250), refunded(250)], {"release-hold", *NEVER_PAID}),
+        ([a_cup, an_order_confirmed], {"release-hold", *NEVER_PAID, *NOT_SHIPPED, *NOT_ASKED_BACK}),
+        ([a_cup, an_order_confirmed, shipped(1)], {"release-hold", *NEVER_PAID, "cancel", *NOT_ASKED_BACK}),
+        (
+            [a_cup, an_order_confirmed, shipped(1), delivered(1), return_requested(("1", 1))],
+            {"release-hold", *NEVER_PAID, "cancel"},
+        ),
+        (
+            [a_cup, an_order_confirmed, authorized(500), captured(250), shipped(1), delivered(1), an_order_completed],
+            {"record-authorization", "record-capture", *NOT_ASKED_BACK},
+        ),
+        (
+            [a_cup, an_order_confirmed, authorized(500), shipped(1), delivered(1), an_order_completed],
+            {"record-refund", *NOT_ASKED_BACK},
+        ),
+    ],
+)
+def test_what_cannot_succeed_as_things_stand_is_left_out(what_happened: list[OrderEvent], hopeless: set[str]) -> None:
+    order = given(*what_happened).order
+    assert order is not None
+    assert set(ALLOWED[order.status]) - set(allowed_commands(order)) == hopeless
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

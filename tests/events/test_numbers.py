@@ -2,6 +2,7 @@
 
 from collections import Counter
 from contextlib import closing
+from hashlib import blake2b
 from itertools import pairwise
 
 import psycopg
@@ -51,6 +52,34 @@ def test_the_first_and_the_last_position_have_numbers_and_those_beyond_have_none
     for beyond in (-1, POSITIONS):
         with pytest.raises(ValueError, match=str(POSITIONS)):
             numbers.number(beyond)
+
+
+@pytest.mark.parametrize(
+    ("position", "number"),
+    [
+        (0, "XBV4-2B0H-C"),
+        (1, "CQY3-3BZA-F"),
+        (2, "XJRD-3TVT-1"),
+        (1_000, "021H-994T-Z"),
+        (POSITIONS - 1, "DQXC-EBTC-W"),
+    ],
+)
+def test_a_position_keeps_its_number_for_ever(position: int, number: str) -> None:
+    """Logs hold them, and people have written them down."""
+    assert numbers.number(position) == number
+    assert numbers.position(number) == position
+
+
+@given(positions)
+def test_a_number_is_what_the_algorithm_written_plainly_makes_of_the_position(position: int) -> None:
+    left, right = position >> 20, position & 0xFFFFF
+    for place in range(4):
+        keyed = blake2b(right.to_bytes(3), key=b"sixteen octets, ", person=b"order number %d" % place, digest_size=3)
+        left, right = right, left ^ int.from_bytes(keyed.digest()) & 0xFFFFF
+    symbols = "".join(SYMBOLS[half >> 5 * place & 31] for half in (left, right) for place in (3, 2, 1, 0))
+    with_check = f"{symbols[:4]}-{symbols[4:]}-"
+
+    assert [with_check + check for check in SYMBOLS if _is_number(with_check + check)] == [numbers.number(position)]
 
 
 def test_a_number_is_written_in_groups() -> None:
