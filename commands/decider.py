@@ -27,6 +27,8 @@ DRAWN_AT_ONCE = 10_000
 ENOUGH_NUMBERS = 2_000
 """For a batch, of which each command may be decided twice."""
 
+_WITH_SKUS = (PlaceOrder, AmendOrder)
+
 OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError)
 """What says nothing about the commands: the same ones may be tried again."""
 
@@ -193,7 +195,7 @@ def _streams_asked_for(asked: Iterable[Asked]) -> Iterator[str]:
             continue
         if not request.new:
             yield stream_of(request.command)
-        if isinstance(request.command, PlaceOrder | AmendOrder):
+        if isinstance(request.command, _WITH_SKUS):
             for line in request.command.lines or ():
                 if line.sku is not None:
                     yield product_stream(line.sku)

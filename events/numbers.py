@@ -12,10 +12,10 @@ SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LENGTH = 8
 """Symbols before the one that checks them; five bits each."""
 
-POSITIONS = 1 << 5 * LENGTH
-"""So many numbers there are: for the positions from 0 to this, exclusive."""
+PLACES = 1 << 5 * LENGTH
+"""So many numbers there are: for the places from 0 to this, exclusive."""
 
-FIRST_DRAWN = POSITIONS // 2
+FIRST_DRAWN = PLACES // 2
 """The numbers from here on are drawn; those below were given to orders by the position of their first event, which does
 not come so far."""
 
@@ -40,7 +40,7 @@ class BadNumber(ValueError):
 
 
 class Numbers:
-    """The numbers of one log, by its key: a permutation of the positions."""
+    """The numbers of one log, by its key: a permutation of the places."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
@@ -49,17 +49,17 @@ class Numbers:
             blake2b(key=key, person=b"order number %d" % number, digest_size=_HALF_BYTES) for number in range(ROUNDS)
         ]
 
-    def number(self, position: int) -> str:
-        """The number for a position. Raises ValueError for one outside `POSITIONS`."""
-        if not 0 <= position < POSITIONS:
-            raise ValueError(f"there are order numbers for positions below {POSITIONS}, not for {position}")
-        left, right = _scrambled(self._rounds, position >> _HALF, position & _LOW)
+    def number(self, place: int) -> str:
+        """The number for a place. Raises ValueError for one outside `PLACES`."""
+        if not 0 <= place < PLACES:
+            raise ValueError(f"there are order numbers for places below {PLACES}, not for {place}")
+        left, right = _scrambled(self._rounds, place >> _HALF, place & _LOW)
         first, second, third, last = left >> 10, left & 1023, right >> 10, right & 1023
         check = _CHECKS[0][first] ^ _CHECKS[1][second] ^ _CHECKS[2][third] ^ _CHECKS[3][last]
         return f"{_PAIRS[first]}{_PAIRS[second]}-{_PAIRS[third]}{_PAIRS[last]}-{SYMBOLS[check]}"
 
-    def position(self, number: str) -> int:
-        """The position whose number it is. Raises `BadNumber`."""
+    def place(self, number: str) -> int:
+        """The place whose number it is. Raises `BadNumber`."""
         value = 0
         for symbol in read(number).replace("-", "")[:LENGTH]:
             value = value << 5 | _VALUES[symbol]

@@ -206,7 +206,7 @@ async def test_a_drawn_number_is_none_that_an_order_could_have_by_its_position(l
     with closing(log.writer()) as writer:
         numbers = Numbers(writer.numbers_key())
     (placed,) = [event.event for event in recorded(log) if isinstance(event.event, OrderPlaced)]
-    assert numbers.position(placed.number) >= FIRST_DRAWN
+    assert numbers.place(placed.number) >= FIRST_DRAWN
 
 
 async def test_numbers_that_are_used_up_are_followed_by_new_ones(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.log import Log
-from events.numbers import FIRST_DRAWN, LENGTH, POSITIONS, SYMBOLS, BadNumber, Numbers, read
+from events.numbers import FIRST_DRAWN, LENGTH, PLACES, SYMBOLS, BadNumber, Numbers, read
 from tests.services.postgres import DatabaseServer
 
 numbers = Numbers(b"sixteen octets, ")
 others = Numbers(b"sixteen octets. ")
 
-positions = st.integers(0, POSITIONS - 1)
+places = st.integers(0, PLACES - 1)
 
 
 def bare(number: str) -> str:
@@ -29,57 +29,57 @@ def value(number: str) -> int:
     return sum(SYMBOLS.index(symbol) << 5 * place for place, symbol in enumerate(reversed(symbols)))
 
 
-@given(positions)
-def test_a_number_leads_back_to_its_position(position: int) -> None:
-    assert numbers.position(numbers.number(position)) == position
+@given(places)
+def test_a_number_leads_back_to_its_place(place: int) -> None:
+    assert numbers.place(numbers.number(place)) == place
 
 
-@given(positions, positions)
-def test_two_positions_have_two_numbers(one: int, another: int) -> None:
+@given(places, places)
+def test_two_places_have_two_numbers(one: int, another: int) -> None:
     assert (numbers.number(one) == numbers.number(another)) == (one == another)
 
 
 @given(st.text(SYMBOLS, min_size=LENGTH, max_size=LENGTH))
-def test_every_number_belongs_to_a_position(symbols: str) -> None:
+def test_every_number_belongs_to_a_place(symbols: str) -> None:
     (number,) = [symbols + check for check in SYMBOLS if _is_number(symbols + check)]
 
-    assert bare(numbers.number(numbers.position(number))) == number
+    assert bare(numbers.number(numbers.place(number))) == number
 
 
-def test_the_first_and_the_last_position_have_numbers_and_those_beyond_have_none() -> None:
-    assert numbers.position(numbers.number(0)) == 0
-    assert numbers.position(numbers.number(POSITIONS - 1)) == POSITIONS - 1
-    for beyond in (-1, POSITIONS):
-        with pytest.raises(ValueError, match=str(POSITIONS)):
+def test_the_first_and_the_last_place_have_numbers_and_those_beyond_have_none() -> None:
+    assert numbers.place(numbers.number(0)) == 0
+    assert numbers.place(numbers.number(PLACES - 1)) == PLACES - 1
+    for beyond in (-1, PLACES):
+        with pytest.raises(ValueError, match=str(PLACES)):
             numbers.number(beyond)
 
 
 @pytest.mark.parametrize(
-    ("position", "number"),
+    ("place", "number"),
     [
         (0, "XBV4-2B0H-C"),
         (1, "CQY3-3BZA-F"),
         (2, "XJRD-3TVT-1"),
         (1_000, "021H-994T-Z"),
-        (POSITIONS - 1, "DQXC-EBTC-W"),
+        (PLACES - 1, "DQXC-EBTC-W"),
     ],
 )
-def test_a_position_keeps_its_number_for_ever(position: int, number: str) -> None:
+def test_a_place_keeps_its_number_for_ever(place: int, number: str) -> None:
     """Logs hold them, and people have written them down."""
-    assert numbers.number(position) == number
-    assert numbers.position(number) == position
+    assert numbers.number(place) == number
+    assert numbers.place(number) == place
 
 
-@given(positions)
-def test_a_number_is_what_the_algorithm_written_plainly_makes_of_the_position(position: int) -> None:
-    left, right = position >> 20, position & 0xFFFFF
-    for place in range(4):
-        keyed = blake2b(right.to_bytes(3), key=b"sixteen octets, ", person=b"order number %d" % place, digest_size=3)
+@given(places)
+def test_a_number_is_what_the_algorithm_written_plainly_makes_of_the_place(place: int) -> None:
+    left, right = place >> 20, place & 0xFFFFF
+    for step in range(4):
+        keyed = blake2b(right.to_bytes(3), key=b"sixteen octets, ", person=b"order number %d" % step, digest_size=3)
         left, right = right, left ^ int.from_bytes(keyed.digest()) & 0xFFFFF
     symbols = "".join(SYMBOLS[half >> 5 * place & 31] for half in (left, right) for place in (3, 2, 1, 0))
     with_check = f"{symbols[:4]}-{symbols[4:]}-"
 
-    assert [with_check + check for check in SYMBOLS if _is_number(with_check + check)] == [numbers.number(position)]
+    assert [with_check + check for check in SYMBOLS if _is_number(with_check + check)] == [numbers.number(place)]
 
 
 def test_a_number_is_written_in_groups() -> None:
@@ -93,7 +93,7 @@ def test_numbers_of_neighbours_have_nothing_in_common_beyond_chance() -> None:
     """Of 20,000 neighbours each place agrees in 1 of 32, each bit in 1 of 2 (within five standard deviations), and no
     difference between two neighbours is ever repeated."""
     count = 20_000
-    shown = [numbers.number(position) for position in range(1, count + 2)]
+    shown = [numbers.number(place) for place in range(1, count + 2)]
 
     agreeing = Counter(
         place
@@ -110,7 +110,7 @@ def test_numbers_of_neighbours_have_nothing_in_common_beyond_chance() -> None:
 
 
 def test_another_key_makes_other_numbers() -> None:
-    assert not [position for position in range(1_000) if numbers.number(position) == others.number(position)]
+    assert not [place for place in range(1_000) if numbers.number(place) == others.number(place)]
 
 
 @pytest.mark.parametrize("key", [b"", b"short", b"k" * 17])
@@ -130,9 +130,9 @@ def _is_number(text: str) -> bool:
     return True
 
 
-@given(positions)
-def test_one_wrong_symbol_is_noticed_wherever_it_stands(position: int) -> None:
-    number = bare(numbers.number(position))
+@given(places)
+def test_one_wrong_symbol_is_noticed_wherever_it_stands(place: int) -> None:
+    number = bare(numbers.number(place))
     wrong = [
         number[:place] + symbol + number[place + 1 :]
         for place in range(LENGTH + 1)
@@ -144,10 +144,10 @@ def test_one_wrong_symbol_is_noticed_wherever_it_stands(position: int) -> None:
     assert not [one for one in wrong if _is_number(one)]
 
 
-@given(positions)
-def test_two_symbols_that_change_places_are_noticed(position: int) -> None:
+@given(places)
+def test_two_symbols_that_change_places_are_noticed(place: int) -> None:
     """Neighbours, which is what happens when people type, and any other two as well."""
-    number = bare(numbers.number(position))
+    number = bare(numbers.number(place))
     for first in range(LENGTH + 1):
         for second in range(first + 1, LENGTH + 1):
             swapped = list(number)
@@ -155,9 +155,9 @@ def test_two_symbols_that_change_places_are_noticed(position: int) -> None:
             assert _is_number("".join(swapped)) == (number[first] == number[second])
 
 
-@given(positions)
-def test_a_number_is_read_as_people_write_it(position: int) -> None:
-    number = numbers.number(position)
+@given(places)
+def test_a_number_is_read_as_people_write_it(place: int) -> None:
+    number = numbers.number(place)
     misread = bare(number).replace("0", "o").replace("1", "l")
 
     for written in (number.lower(), bare(number), f" {number} ", misread, misread.upper(), misread.replace("l", "i")):
@@ -183,7 +183,7 @@ def test_what_is_not_a_number_is_told(text: str, why: str) -> None:
     with pytest.raises(BadNumber, match=why):
         read(text)
     with pytest.raises(BadNumber, match=why):
-        numbers.position(text)
+        numbers.place(text)
 
 
 def test_the_example_in_the_documents_is_a_number() -> None:
