@@ -134,10 +134,10 @@ def _is_number(text: str) -> bool:
 def test_one_wrong_symbol_is_noticed_wherever_it_stands(place: int) -> None:
     number = bare(numbers.number(place))
     wrong = [
-        number[:place] + symbol + number[place + 1 :]
-        for place in range(LENGTH + 1)
+        number[:at] + symbol + number[at + 1 :]
+        for at in range(LENGTH + 1)
         for symbol in SYMBOLS
-        if symbol != number[place]
+        if symbol != number[at]
     ]
 
     assert len(wrong) == 31 * (LENGTH + 1)
