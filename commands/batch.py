@@ -49,16 +49,16 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 UNKNOWN = Known(0, None)
 
 
-Fact = tuple[str, int, str, bytes]
-"""A row that has no position yet: stream, version, event type, JSON."""
+Unplaced = tuple[str, int, str, bytes]
+"""A row of the log that has no position yet: stream, version, event type, JSON."""
 
 
 class Decided(msgspec.Struct, frozen=True):
     """What a command comes to, as long as the streams that were looked at are as they were."""
 
-    read: list[tuple[str, Known]]
+    read: list[tuple[str, Known]]  # the streams that were looked at
     answer: bytes
-    facts: list[Fact]
+    rows: list[Unplaced]
     moved: dict[str, Known]
 
 
@@ -147,7 +147,7 @@ class Batch:
         if isinstance(decided, Failed):
             return decided
         position = self._position
-        for stream, version, kind, state in decided.facts:
+        for stream, version, kind, state in decided.rows:
             position += 1
             self.rows.append((stream, version, position, kind, state))
         self._position = position
@@ -165,8 +165,8 @@ class Batch:
     def _decided(self, request: Request) -> Decided | Failed:
         self._read = []
         try:
-            outcome, facts, moved = self._outcome(request)
-            return Decided(self._read, request.answer(outcome), facts, moved)
+            outcome, rows, moved = self._outcome(request)
+            return Decided(self._read, request.answer(outcome), rows, moved)
         except Exception as error:
             log.exception(
                 "command failed",
@@ -176,7 +176,7 @@ class Batch:
             )
             return Failed(str(error))
 
-    def _outcome(self, request: Request) -> tuple[Accepted | Refused, list[Fact], dict[str, Known]]:
+    def _outcome(self, request: Request) -> tuple[Accepted | Refused, list[Unplaced], dict[str, Known]]:
         command = request.command
         stream = stream_of(command)
         before = UNKNOWN if request.new and stream not in self.moved else self._looked_at(stream)
@@ -192,7 +192,7 @@ class Batch:
         except Refusal as refusal:
             return Refused(refusal, shown.version, shown.state), [], {}
         cause = Cause(self._now, request.actor, request.request_id, request.traceparent)
-        facts: list[Fact] = []
+        rows: list[Unplaced] = []
         moved: dict[str, Known] = {}
         for changed, events in changes:
             start = before if changed == stream else self._looked_at(changed)
@@ -200,7 +200,7 @@ class Batch:
             for event in events:
                 version += 1
                 state = evolved(state, event)
-                facts.append((changed, version, codec.event_type(event), codec.encode(event, cause)))
+                rows.append((changed, version, codec.event_type(event), codec.encode(event, cause)))
             moved[changed] = Known(version, state)
         after = moved.get(stream, before)
         assert after.state is not None
@@ -208,7 +208,7 @@ class Batch:
         if is_dry_run(command):
             would_move = _of_products(changes)
             return Accepted(before.version, after.state, own, 0, would_move), [], {}
-        return Accepted(after.version, after.state, own, len(facts)), facts, moved
+        return Accepted(after.version, after.state, own, len(rows)), rows, moved
 
     def _changes(self, command: AnyCommand, stream: str, state: State) -> Iterator[tuple[str, tuple[Event, ...]]]:
         """The facts that follow, by stream. Raises a `Refusal`."""

@@ -3,9 +3,11 @@
 import asyncio
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
-from api import consistency
+from api import answers, consistency
+from api.answers import JSON, Answer
 from commands.table import NAMES
 from events import codec
 from tests.api.edge import ALICE, BOB, STAFF, Edge, an_order, eur
@@ -330,3 +332,15 @@ async def test_a_processor_with_too_much_to_do_says_when_to_come_back(edge: Edge
     answer = await edge.post("/v1/orders", an_order(), by=ALICE)
 
     assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "busy", "1")
+
+
+def test_the_consistency_token_of_a_kept_answer_is_made_of_where_it_stands() -> None:
+    kept = answers.encode(Answer(201, (JSON,), b"{}", recorded=2))
+    assert answers.read(kept, 47) == Answer(201, (JSON, (b"consistency-token", b"c1-2f-2")), b"{}")
+
+
+def test_an_answer_that_was_kept_with_its_token_is_read_as_it_is() -> None:
+    """As they were before tokens were made when they are told."""
+    headers = (JSON, (b"consistency-token", b"c1-2a-1"))
+    kept = msgspec.msgpack.encode((201, headers, b"{}"))
+    assert answers.read(kept, 47) == Answer(201, headers, b"{}")
