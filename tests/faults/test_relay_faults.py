@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from events.cloudevents import TOPICS
 from events.relay import Relay
 from events.tasks import ended
 from events.topics import POSITION_TOPIC
@@ -42,16 +43,18 @@ class Scene:
         self.url = postgres.create_database()
         self.log = filled_log(self.url, 2_000, self.random)
         self._relays: list[RelayProcess] = []
-        self._position = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "looks", "log_level": 0})
+        looks = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "looks", "log_level": 0}
+        self._position = Consumer(looks)
+        self._uncommitted = Consumer({**looks, "isolation.level": "read_uncommitted"})
         self._writing = True
         self._writers = [threading.Thread(target=self._write, args=(seed,)) for seed in range(2)]
         for writer in self._writers:
             writer.start()
 
-    def relay(self) -> RelayProcess:
+    def relay(self, *, largest_batch: int = 50) -> RelayProcess:
         folder = self._folder / str(len(self._relays))
         folder.mkdir()
-        self._relays.append(RelayProcess(self.url, self.kafka.bootstrap_servers, folder))
+        self._relays.append(RelayProcess(self.url, self.kafka.bootstrap_servers, folder, largest_batch=largest_batch))
         return self._relays[-1]
 
     def wait_for_progress(self, within: float = 60) -> None:
@@ -60,6 +63,35 @@ class Scene:
         while self._transactions() < before + 4:
             assert time.monotonic() < deadline, self._said()
             time.sleep(0.01)
+
+    def give_work(self) -> None:
+        """For several transactions of a thousand events, one right after another."""
+        with closing(Appender(self.url)) as appender:
+            appender.append(some_streams(4_000, self.random))
+
+    def freeze_in_the_middle(self, relay: RelayProcess, within: float = 60) -> None:
+        """When it has written something, and what would commit it is not on its way."""
+        deadline = time.monotonic() + within
+        while True:
+            assert time.monotonic() < deadline, self._said()
+            self.give_work()
+            if not self._in_a_transaction(within=1):
+                continue
+            relay.freeze()
+            time.sleep(0.2)  # what it had sent before arrives
+            if self._in_a_transaction():
+                return
+            relay.thaw()
+
+    def _in_a_transaction(self, within: float = 0) -> bool:
+        """Whether something is written and not committed, or is before so many seconds have passed."""
+        place, deadline = TopicPartition(TOPICS["order"], 0), time.monotonic() + within
+        while True:
+            written = self._uncommitted.get_watermark_offsets(place, timeout=1)[1]
+            if self._position.get_watermark_offsets(place, timeout=1)[1] < written:
+                return True
+            if time.monotonic() >= deadline:
+                return False
 
     def sleep_at_random(self, longest: float) -> None:
         time.sleep(self.random.uniform(0, longest))
@@ -83,6 +115,7 @@ class Scene:
         for writer in self._writers:
             writer.join(20)
         self._position.close()
+        self._uncommitted.close()
         self.log.close()
 
     def _transactions(self) -> int:
@@ -123,21 +156,18 @@ def scene(restartable_broker: Broker, restartable_postgres: Postgres, tmp_path: 
 
 
 def test_a_relay_that_is_killed_in_the_middle_of_a_transaction_publishes_nothing_twice(scene: Scene) -> None:
-    def in_the_middle() -> bool:
-        everything = read_topics(scene.kafka, 0, isolation="read_uncommitted")
-        return len(everything) > len({recorded.id for recorded in everything})
-
-    kills = 0
-    while kills < 5 or (not in_the_middle() and kills < 15):  # what was written twice was once not committed
-        relay = scene.relay()
+    for _ in range(5):
+        relay = scene.relay(largest_batch=1_000)
         scene.wait_for_progress()
-        scene.sleep_at_random(0.2)
+        scene.freeze_in_the_middle(relay)
         relay.kill()
-        kills += 1
     scene.relay()
 
     scene.assert_all_published_once()
-    assert in_the_middle()
+    everything = read_topics(scene.kafka, 0, isolation="read_uncommitted")
+    assert len(everything) > len({recorded.id for recorded in everything}), (
+        "what is written twice was not committed once"
+    )
 
 
 def test_the_second_of_two_relays_takes_over_from_one_that_is_killed(scene: Scene) -> None:
