@@ -78,6 +78,9 @@ class Decider:
             raise
         except psycopg.Error as error:
             return self._one_by_one(requests, error)
+        except Exception:
+            self._writer.close()  # and with it the log's lock, and a transaction in which nothing must be drawn
+            raise
         finally:
             self._remembered.forget()
 

@@ -81,7 +81,7 @@ READ = f"SELECT {_COLUMNS} FROM {TABLE} WHERE notification_id > %s ORDER BY noti
 
 NEWS = f"""
 SELECT (SELECT coalesce(max(notification_id), 0) FROM {TABLE}), {_COLUMNS} FROM (SELECT) AS one LEFT JOIN {TABLE}
-ON notification_id > %(after)s AND notification_id <= %(after)s + {FAR_BEHIND}
+ON notification_id > %(after)s AND notification_id <= %(after)s + %(most)s
 AND NOT (originator_version = 1 AND originator_id ^@ 'order-') ORDER BY notification_id
 """
 """The head of the log, and what happened after a position to streams that a writer may know: orders that are new it
@@ -318,7 +318,7 @@ class Writer:
         with connection.pipeline():
             connection.execute("BEGIN")
             connection.execute(LOCK)
-            news = connection.cursor(binary=True).execute(NEWS, {"after": after})
+            news = connection.cursor(binary=True).execute(NEWS, {"after": after, "most": FAR_BEHIND})
             known = connection.cursor(binary=True).execute(ANSWERS, (_array(keys),)) if keys else None
         rows = news.fetchall()
         happened = [cast(Row, row[1:]) for row in rows if row[1] is not None]

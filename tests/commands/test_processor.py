@@ -90,6 +90,7 @@ async def test_processors_see_what_the_others_decided(log: Log) -> None:
 
 async def test_a_processor_that_was_away_for_long_starts_afresh(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("commands.remembered.FAR_BEHIND", 3)
+    monkeypatch.setattr("events.log.FAR_BEHIND", 3)
     async with asking(log) as one, asking(log) as two:
         await one.all(list_cup(), receive_cups(5))
         await two.one(list_cup(price=300))
@@ -479,6 +480,23 @@ async def test_an_outage_among_commands_that_are_decided_singly_repeats_none_of_
     assert isinstance(received, Reply)
     assert isinstance(away, Unavailable)
     assert [event.event.quantity for event in recorded(log) if isinstance(event.event, StockReceived)] == [5]
+
+
+async def test_a_fault_of_ours_under_the_lock_gives_the_lock_back(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing is drawn in its transaction, which would come back."""
+    decider = Decider(log.writer(), 100)
+    decider.process([request(list_cup())])
+    decider._locked_batches = 9
+    with monkeypatch.context() as broken:
+        broken.setattr(decider._writer, "append", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            decider.process([request(receive_cups(5))])
+    with psycopg.connect(log.url) as other:
+        other.execute("LOCK TABLE events IN EXCLUSIVE MODE NOWAIT")
+    (received,) = decider.process([request(receive_cups(7))])
+    decider.close()
+    assert isinstance(received, Reply)
+    assert [event.event.quantity for event in recorded(log) if isinstance(event.event, StockReceived)] == [7]
 
 
 def failing(append: Callable[..., None]) -> Callable[..., None]:
