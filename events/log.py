@@ -79,16 +79,16 @@ _COLUMNS = "originator_id, originator_version, notification_id, topic, state"
 READ = f"SELECT {_COLUMNS} FROM {TABLE} WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
 """The log after a position, in order."""
 
+HEAD = f"SELECT coalesce(max(notification_id), 0) FROM {TABLE}"
+"""The position of the newest event; 0 for an empty log."""
+
 NEWS = f"""
-SELECT (SELECT coalesce(max(notification_id), 0) FROM {TABLE}), {_COLUMNS} FROM (SELECT) AS one LEFT JOIN {TABLE}
-ON notification_id > %(after)s AND notification_id <= %(after)s + %(most)s
+SELECT ({HEAD}), {_COLUMNS} FROM (SELECT) AS one LEFT JOIN {TABLE}
+ON notification_id > %(after)s AND notification_id <= %(after)s::bigint + %(most)s
 AND NOT (originator_version = 1 AND originator_id ^@ 'order-') ORDER BY notification_id
 """
 """The head of the log, and what happened after a position to streams that a writer may know: orders that are new it
 does not."""
-
-HEAD = f"SELECT coalesce(max(notification_id), 0) FROM {TABLE}"
-"""The position of the newest event; 0 for an empty log."""
 
 STREAMS = f"SELECT {_COLUMNS} FROM {TABLE} WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version"
 """Some streams whole, each in order of version."""

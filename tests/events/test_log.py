@@ -123,3 +123,10 @@ def store(log: Log, row: Row) -> Row:
     writer.append([row], ())
     writer.close()
     return log.read(0, 1)[0]
+
+
+@pytest.mark.parametrize("position", [0, 2**15 - 1, 2**31 - 1, 2**40])
+def test_a_writer_takes_the_lock_wherever_it_has_come_to(log: Log, position: int) -> None:
+    """A position is sent as the smallest integer that holds it, and what is added to it must not go beyond."""
+    with closing(log.writer()) as writer:
+        assert writer.begin(position, ()) == (0, [], {})
